@@ -1,0 +1,31 @@
+"""How the plan's mistakes are told: where, what, and what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One mistake in the plan.
+
+    `path` is the field (`clusters.cluster-a.pools[0].gateway`), `what` names the values and why they do not work,
+    `fix` says what to write instead.
+    """
+
+    path: str
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}" + (f"\n    fix: {self.fix}" if self.fix else "")
+
+
+class PlanError(Exception):
+    """The plan cannot be used; `problems` has every mistake found, in the order of the plan."""
+
+    def __init__(self, problems: Sequence[Problem], source: str = "the plan") -> None:
+        self.problems = tuple(problems)
+        self.source = source
+        count = len(self.problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"{source} has {count} mistake{'s' if count != 1 else ''}; nothing was changed.\n{lines}")
