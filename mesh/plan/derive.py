@@ -2,18 +2,20 @@
 
 import ipaddress
 
-from mesh.plan.models import Cluster, MeshPlan, Pool
+from mesh.plan.models import Cluster, Gateway, MeshPlan, Pool
 from mesh.plan.settings import BrokerSettings, GlobalnetSettings, JoinSettings
-from mesh.plan.types import Network, version_tuple
+from mesh.plan.types import Network, parse_network, version_tuple
 
 DEFAULT_NETWORK_ANNOTATION = "v1.multus-cni.io/default-network"
 GATEWAY_LABEL = "submariner.io/gateway"
+ROUTES_ANNOTATION = "multi-cluster-mesh/hijack-cidr"
+"""On pods that are to be replaced when what they reach through their node changes."""
 
 
 def networks_of(cluster: Cluster) -> tuple[Network, ...]:
     """Service and pod CIDRs of a cluster, Service first (the order of the recipe), IPv4 before IPv6."""
     cidrs = (cluster.service_cidr, cluster.pod_cidr, cluster.service_cidr_v6, cluster.pod_cidr_v6)
-    return tuple(ipaddress.ip_network(cidr) for cidr in cidrs if cidr)
+    return tuple(parse_network(cidr) for cidr in cidrs if cidr)
 
 
 def hijack_cidr(plan: MeshPlan, cluster_id: str) -> tuple[str, ...]:
@@ -51,12 +53,17 @@ def health_check(plan: MeshPlan) -> bool:
     """
     if plan.submariner.health_check.enabled is not None:
         return plan.submariner.health_check.enabled
-    return all(gateway.address for cluster in plan.clusters.values() for gateway in cluster.gateways)
+    return all(answers_health_check(gateway) for cluster in plan.clusters.values() for gateway in cluster.gateways)
+
+
+def answers_health_check(gateway: Gateway) -> bool:
+    """Whether the gateway declares an address that Submariner can ping from: IPv4, inside the pod CIDR."""
+    return gateway.address is not None and ipaddress.ip_address(gateway.address).version == 4
 
 
 def pool_version(pool: Pool) -> int:
     """IP version of a pool, 4 or 6. Spiderpool fills it in from the subnet; sent by us, refresh sees no drift."""
-    return ipaddress.ip_network(pool.subnet).version
+    return parse_network(pool.subnet).version
 
 
 def pool_names(cluster: Cluster, version: int) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """How the plan's mistakes are told: where, what, and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -29,3 +29,12 @@ class PlanError(Exception):
         count = len(self.problems)
         lines = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(f"{source} has {count} mistake{'s' if count != 1 else ''}; nothing was changed.\n{lines}")
+
+
+def repeated(items: Iterable[tuple[str, str]]) -> Iterator[Problem]:
+    """A problem for each value, given with its path, that was there before."""
+    seen: dict[str, str] = {}
+    for path, value in items:
+        if value in seen:
+            yield Problem(path, f"{value!r} is there already ({seen[value]})", "name it once")
+        seen.setdefault(value, path)

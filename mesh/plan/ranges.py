@@ -34,23 +34,64 @@ def merge(ranges: Iterable[str]) -> tuple[Interval, ...]:
 
 def normal_form(ranges: Iterable[str]) -> tuple[str, ...]:
     """The ranges as text in Spiderpool's stored form: `a` for one address, else `a-b`."""
-    return tuple(str(start) if start == end else f"{start}-{end}" for start, end in merge(ranges))
+    return tuple(text(interval) for interval in merge(ranges))
+
+
+def intersect(one: Sequence[Interval], other: Sequence[Interval]) -> tuple[Interval, ...]:
+    """The addresses that are in both."""
+    shared: list[Interval] = []
+    for a_start, a_end in one:
+        for b_start, b_end in other:
+            if a_start.version == b_start.version:
+                low, high = max(a_start, b_start, key=int), min(a_end, b_end, key=int)
+                if int(low) <= int(high):
+                    shared.append((low, high))
+    return tuple(shared)
+
+
+def difference(intervals: Sequence[Interval], holes: Sequence[Interval]) -> tuple[Interval, ...]:
+    """What is left of `intervals` when the addresses of `holes` are taken out; both merged."""
+    left: list[Interval] = []
+    for start, end in intervals:
+        address, low = type(start), int(start)
+        for hole_start, hole_end in intersect(((start, end),), holes):
+            if low < int(hole_start):
+                left.append((address(low), address(int(hole_start) - 1)))
+            low = int(hole_end) + 1
+        if low <= int(end):
+            left.append((address(low), end))
+    return tuple(left)
+
+
+def size(intervals: Iterable[Interval]) -> int:
+    """How many addresses disjoint intervals have."""
+    return sum(int(end) - int(start) + 1 for start, end in intervals)
 
 
 def subtract(intervals: Sequence[Interval], holes: Sequence[Interval]) -> int:
     """How many addresses of `intervals` are left when those of `holes` are taken out; both merged."""
-    total = sum(int(end) - int(start) + 1 for start, end in intervals)
-    for start, end in intervals:
-        for hole_start, hole_end in holes:
-            if hole_start.version == start.version:
-                low, high = max(int(start), int(hole_start)), min(int(end), int(hole_end))
-                total -= max(0, high - low + 1)
-    return total
+    return size(difference(intervals, holes))
+
+
+def usable(ranges: Iterable[str], excluded: Iterable[str]) -> tuple[Interval, ...]:
+    """The addresses that pods may take: those of `ips` without those of `excludeIPs`."""
+    return difference(merge(ranges), merge(excluded))
+
+
+def text(interval: Interval) -> str:
+    """`a` for one address, else `a-b`."""
+    start, end = interval
+    return str(start) if start == end else f"{start}-{end}"
 
 
 def inside(interval: Interval, network: Network) -> bool:
     """Whether the whole interval lies in the network."""
     return interval[0] in network and interval[1] in network
+
+
+def within(inner: Network, outer: Network) -> bool:
+    """Whether one network is part of the other, or equal to it; never across IP families."""
+    return inner.network_address in outer and inner.broadcast_address in outer
 
 
 def contains(intervals: Iterable[Interval], address: Address) -> bool:
@@ -60,13 +101,7 @@ def contains(intervals: Iterable[Interval], address: Address) -> bool:
 
 def overlap(one: Sequence[Interval], other: Sequence[Interval]) -> Interval | None:
     """The first interval the two share, or None."""
-    for a_start, a_end in one:
-        for b_start, b_end in other:
-            if a_start.version == b_start.version:
-                low, high = max(a_start, b_start, key=int), min(a_end, b_end, key=int)
-                if int(low) <= int(high):
-                    return low, high
-    return None
+    return next(iter(intersect(one, other)), None)
 
 
 def given_overlaps(ranges: Sequence[str]) -> tuple[str, str] | None:

@@ -5,38 +5,48 @@ pkg/multuscniconfig), what they accept but does not work, Submariner's limits, a
 """
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
+from typing import Any
 
-from mesh.plan import derive, ranges
-from mesh.plan.models import CableDriver, Cluster, MeshPlan, Network, Pool
-from mesh.plan.problems import Problem
+from mesh.plan import derive, pool_rules, ranges
+from mesh.plan.models import CableDriver, Cluster, MeshPlan, Network
+from mesh.plan.problems import Problem, repeated
 from mesh.plan.types import Network as IpNetwork
-from mesh.plan.types import version_tuple
+from mesh.plan.types import parse_network, version_tuple
 
-MAX_POOL_ADDRESSES = 5000  # Spiderpool stops allocating there (SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS)
+IPV6_MIN_MTU = 1280
 MAX_INTERFACE_NAME = 15  # IFNAMSIZ - 1
 IMAGE_COMPONENTS = frozenset(
     f"submariner-{name}"
     for name in ("operator", "gateway", "routeagent", "globalnet", "lighthouse-agent", "lighthouse-coredns", "nettest")
 ) | {"submariner-metrics-proxy"}
+# Ports of Submariner's own that the tunnel's must differ from.
+RESERVED_PORTS = {500: "IKE", 4490: "NAT discovery", 4800: "the VXLAN between a cluster's nodes"}
+_SYSTEM_PODS = 6  # two of CoreDNS, the operator, Lighthouse's agent and its two DNS servers
+_UNUSABLE = tuple(parse_network(cidr) for cidr in ("127.0.0.0/8", "224.0.0.0/4", "::1/128", "ff00::/8"))
 _DENIED_EXPORT_PREFIXES = ("kube-", "openshift")  # Lighthouse since 0.24.1: import-namespace-deny-list
 
 
 def problems(plan: MeshPlan) -> list[Problem]:
     """All mistakes of a plan whose sections are valid by themselves."""
-    found: list[Problem] = [*_broker(plan), *_submariner(plan), *_spiderpool(plan), *_sample_app(plan)]
+    found: list[Problem] = [
+        *_broker(plan),
+        *_globalnet_range(plan),
+        *_submariner(plan),
+        *_spiderpool(plan),
+        *_sample_app(plan),
+        *_verify(plan),
+    ]
     for cluster_id, cluster in plan.clusters.items():
         path = f"clusters.{cluster_id}"
         found += _cluster_networks(path, cluster)
         found += _local_cidr(path, cluster)
         found += _nodes(path, cluster)
         found += _network(f"{path}.network", cluster.network, plan)
-        for index, pool in enumerate(cluster.pools):
-            found += _pool(f"{path}.pools[{index}]", pool, cluster)
-        found += _pools(path, cluster)
+        found += pool_rules.problems(plan, cluster_id)
         found += _globalnet(path, cluster_id, cluster, plan)
-    return [*found, *_between_clusters(plan)]
+    return [*found, *_between_clusters(plan), *_wan_addresses(plan)]
 
 
 def advice(plan: MeshPlan) -> list[Problem]:
@@ -56,7 +66,7 @@ def advice(plan: MeshPlan) -> list[Problem]:
             f"{cluster_id}/{gateway.node}"
             for cluster_id, cluster in plan.clusters.items()
             for gateway in cluster.gateways
-            if not gateway.address
+            if not derive.answers_health_check(gateway)
         ]
         found.append(
             Problem(
@@ -67,6 +77,19 @@ def advice(plan: MeshPlan) -> list[Problem]:
                 "give each gateway an address on the underlay and declare it: {node: …, address: …}",
             )
         )
+    for cluster_id, cluster in plan.clusters.items():
+        have, need = _ipv4_addresses(cluster), _SYSTEM_PODS
+        if plan.sample_app.enabled:
+            need += plan.sample_app.replicas + -(-plan.sample_app.replicas // 4)  # a rolling update's surge of 25 %
+        if have < need:
+            found.append(
+                Problem(
+                    f"clusters.{cluster_id}.pools",
+                    f"{have} IPv4 addresses; CoreDNS, Submariner's own pods and the sample app with its rolling update "
+                    f"take {need}",
+                    "give the pools more addresses",
+                )
+            )
     if plan.submariner.cable_driver is CableDriver.VXLAN:
         found.append(
             Problem("submariner.cableDriver", "vxlan does not encrypt", "use libreswan where the path is not trusted")
@@ -78,22 +101,46 @@ def _broker(plan: MeshPlan) -> Iterator[Problem]:
     ids = ", ".join(plan.clusters)
     if plan.broker.cluster not in plan.clusters:
         yield Problem("broker.cluster", f"{plan.broker.cluster!r} is no cluster of the plan", f"use one of: {ids}")
-    if plan.broker.url:
-        host = plan.broker.url.removeprefix("https://").split("/")[0]
-        host = host[1:].split("]")[0] if host.startswith("[") else host.rsplit(":", 1)[0]
-        if host == "localhost" or _is_loopback(host):
-            yield Problem(
-                "broker.url",
-                f"{plan.broker.url} is a loopback address: gateways of the other clusters would dial themselves",
-                "write the address at which every cluster reaches this API server",
-            )
-
-
-def _is_loopback(host: str) -> bool:
+    if not plan.broker.url:
+        return
+    host = plan.broker.url.removeprefix("https://").split("/")[0]
+    host = host[1:].split("]")[0] if host.startswith("[") else host.split(":")[0]
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        address = None
+    local_name = host.lower().rstrip(".") == "localhost" or host.lower().rstrip(".").endswith(".localhost")
+    if local_name or (address and (address.is_loopback or address.is_unspecified)):
+        yield Problem(
+            "broker.url",
+            f"{plan.broker.url} is a loopback address: gateways of the other clusters would dial themselves",
+            "write the address at which every cluster reaches this API server",
+        )
+    for cluster_id, cluster in plan.clusters.items():
+        for field, network in _pod_and_service_networks(cluster):
+            if address and address in network:
+                yield Problem(
+                    "broker.url",
+                    f"{host} lies in {network} (clusters.{cluster_id}.{field}), which is reached through the tunnel, "
+                    "and the tunnel needs the broker first",
+                    "write an address outside all pod and Service CIDRs",
+                )
+
+
+def _globalnet_range(plan: MeshPlan) -> Iterator[Problem]:
+    globalnet = plan.broker.globalnet
+    if globalnet is None:
+        return
+    whole = parse_network(globalnet.cidr_range)
+    if whole.version != 4:
+        yield Problem("broker.globalnet.cidrRange", f"{whole} is not IPv4", "globalnet knows IPv4 only")
+    if globalnet.cluster_size > whole.num_addresses:
+        yield Problem(
+            "broker.globalnet.clusterSize",
+            f"{globalnet.cluster_size} addresses per cluster, but {whole} (broker.globalnet.cidrRange) has "
+            f"{whole.num_addresses} for all",
+            "lower it, or widen cidrRange",
+        )
 
 
 def _submariner(plan: MeshPlan) -> Iterator[Problem]:
@@ -115,6 +162,12 @@ def _submariner(plan: MeshPlan) -> Iterator[Problem]:
             "the vxlan cable driver cannot pass NAT: gateways must reach each other directly",
             "set natTraversal: false, or cableDriver: libreswan",
         )
+    if submariner.nat_port in RESERVED_PORTS:
+        yield Problem(
+            "submariner.natPort",
+            f"{submariner.nat_port} is the port of {RESERVED_PORTS[submariner.nat_port]}",
+            "use another one, such as 4500",
+        )
     for component in submariner.image_overrides:
         if component not in IMAGE_COMPONENTS:
             yield Problem(
@@ -122,14 +175,15 @@ def _submariner(plan: MeshPlan) -> Iterator[Problem]:
                 "no component of Submariner",
                 f"use one of: {', '.join(sorted(IMAGE_COMPONENTS))}",
             )
-    if submariner.health_check.enabled:
+    # With globalnet the gateways ping each other's global addresses, and need none of their own.
+    if submariner.health_check.enabled and not plan.broker.globalnet:
         for cluster_id, cluster in plan.clusters.items():
             for index, gateway in enumerate(cluster.gateways):
-                if not gateway.address:
+                if not derive.answers_health_check(gateway):
                     yield Problem(
                         f"clusters.{cluster_id}.gateways[{index}].address",
-                        f"the health check is on, but {gateway.node} declares no address in {cluster.pod_cidr}: its "
-                        'gateway pod would end in CrashLoopBackOff ("unable to find CNI Interface on the host")',
+                        f"the health check is on, but {gateway.node} declares no IPv4 address in {cluster.pod_cidr}: "
+                        'its gateway pod would end in CrashLoopBackOff ("unable to find CNI Interface on the host")',
                         "declare the address, or leave submariner.healthCheck.enabled unset",
                     )
 
@@ -138,32 +192,55 @@ def _spiderpool(plan: MeshPlan) -> Iterator[Problem]:
     spiderpool = plan.spiderpool
     if version_tuple(spiderpool.version) < (1, 0, 0):
         yield Problem("spiderpool.version", f"{spiderpool.version} has other chart values", "use 1.0.0 or later")
-    local_chart = spiderpool.chart.startswith((".", "/")) or spiderpool.chart.endswith(".tgz")
-    if spiderpool.install and local_chart and spiderpool.repository:
+    chart = spiderpool.chart
+    by_itself = chart.startswith((".", "/", "oci://")) or chart.endswith(".tgz")
+    if spiderpool.install and by_itself and spiderpool.repository:
         yield Problem(
             "spiderpool.repository",
-            f"chart {spiderpool.chart!r} is a local path, which no repository has",
+            f"{chart!r} (spiderpool.chart) says by itself where the chart is, no repository has it",
             "set repository: null",
         )
-    if spiderpool.install and not local_chart and not spiderpool.repository:
+    if spiderpool.install and not by_itself and not spiderpool.repository:
         yield Problem(
-            "spiderpool.repository", f"needed to find chart {spiderpool.chart!r}", "set it, or make chart a path"
+            "spiderpool.repository",
+            f"missing: needed to find {chart!r} (spiderpool.chart)",
+            "set it, or make chart a path or an oci:// address",
         )
-    default_cni = spiderpool.values.get("multus", {})
-    default_cni = default_cni.get("multusCNI", {}) if isinstance(default_cni, dict) else {}
-    if isinstance(default_cni, dict) and "defaultCniCRName" in default_cni:
-        yield Problem(
-            "spiderpool.values.multus.multusCNI.defaultCniCRName",
-            "derived from each cluster's network.name; another value leaves pods without a network",
-            "remove it",
-        )
+    for path, value, why in _contradictions(spiderpool.values, plan):
+        yield Problem(f"spiderpool.values.{path}", f"{value!r}: {why}", "remove it")
+
+
+def _contradictions(values: Mapping[str, Any], plan: MeshPlan) -> Iterator[tuple[str, Any, str]]:
+    """Chart values that would undo what the plan says: path, value, why not."""
+    families = {derive.pool_version(pool) for cluster in plan.clusters.values() for pool in cluster.pools}
+    found = _value(values, "multus", "multusCNI", "defaultCniCRName")
+    if found is not None:
+        why = "derived from each cluster's network.name; another value leaves pods without a network"
+        yield "multus.multusCNI.defaultCniCRName", found, why
+    for family in sorted(families):
+        found = _value(values, "ipam", f"enableIPv{family}")
+        if found is False:
+            yield f"ipam.enableIPv{family}", found, f"Spiderpool refuses the plan's IPv{family} pools then"
+    for key in ("mode", "podCIDRType", "hijackCIDR", "vethMTU"):
+        found = _value(values, "coordinator", key)
+        if found is not None:
+            why = "only the chart's set-up job reads it, which does not run; the plan's network section decides"
+            yield f"coordinator.{key}", found, why
+
+
+def _value(values: Any, *path: str) -> Any:
+    for key in path:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
 
 
 def _sample_app(plan: MeshPlan) -> Iterator[Problem]:
     app = plan.sample_app
     if app.enabled and app.export and not plan.broker.service_discovery:
         yield Problem(
-            "sampleApp.export", "needs service discovery, which broker.serviceDiscovery turns off", "turn one of them"
+            "sampleApp.export",
+            "needs service discovery, which broker.serviceDiscovery turns off",
+            "set export: false, or broker.serviceDiscovery: true",
         )
     if app.enabled and app.export and app.namespace.startswith(_DENIED_EXPORT_PREFIXES):
         yield Problem(
@@ -173,6 +250,35 @@ def _sample_app(plan: MeshPlan) -> Iterator[Problem]:
         )
     if len(app.name) > 63 - len("-svc"):
         yield Problem("sampleApp.name", f"{app.name!r} with -svc is longer than 63 characters", "shorten it")
+    if not app.name[0].isalpha():
+        yield Problem(
+            "sampleApp.name",
+            f"{app.name!r} starts with a digit, which the name of its Service ({app.name}-svc) must not",
+            "start it with a letter",
+        )
+    for cluster_id, cluster in plan.clusters.items():
+        if app.enabled and 0 < _ipv4_addresses(cluster) < app.replicas:
+            yield Problem(
+                "sampleApp.replicas",
+                f"{app.replicas} pods, but the pools of {cluster_id} have {_ipv4_addresses(cluster)} IPv4 addresses "
+                f"(clusters.{cluster_id}.pools)",
+                "lower it, or give the pools more addresses",
+            )
+
+
+def _verify(plan: MeshPlan) -> Iterator[Problem]:
+    for index, cluster_id in enumerate(plan.verify.may_be_down):
+        if cluster_id not in plan.clusters:
+            yield Problem(
+                f"verify.mayBeDown[{index}]",
+                f"{cluster_id!r} is no cluster of the plan",
+                f"use some of: {', '.join(plan.clusters)}",
+            )
+
+
+def _ipv4_addresses(cluster: Cluster) -> int:
+    pools = [pool for pool in cluster.pools if derive.pool_version(pool) == 4]
+    return sum(ranges.size(ranges.usable(pool.ips, pool.exclude_ips)) for pool in pools)
 
 
 def _cluster_networks(path: str, cluster: Cluster) -> Iterator[Problem]:
@@ -182,13 +288,24 @@ def _cluster_networks(path: str, cluster: Cluster) -> Iterator[Problem]:
         ("podCIDRv6", cluster.pod_cidr_v6, 6),
         ("serviceCIDRv6", cluster.service_cidr_v6, 6),
     ):
-        if cidr and ipaddress.ip_network(cidr).version != version:
+        if cidr and parse_network(cidr).version != version:
             yield Problem(f"{path}.{field}", f"{cidr} is not IPv{version}", f"write an IPv{version} CIDR")
+        for unusable in _UNUSABLE:
+            if cidr and parse_network(cidr).overlaps(unusable):
+                kind = "loopback" if unusable.is_loopback else "multicast"
+                yield Problem(
+                    f"{path}.{field}",
+                    f"{cidr} has {kind} addresses ({unusable}), which no pod or Service can have",
+                    "use a private network",
+                )
     if bool(cluster.pod_cidr_v6) != bool(cluster.service_cidr_v6):
         missing = "serviceCIDRv6" if cluster.pod_cidr_v6 else "podCIDRv6"
         yield Problem(f"{path}.{missing}", "missing: IPv6 needs both a pod and a Service CIDR", "set both or neither")
+    mtu = cluster.network.mtu
+    if cluster.pod_cidr_v6 and mtu is not None and mtu < IPV6_MIN_MTU:
+        yield Problem(f"{path}.network.mtu", f"{mtu} is too small for IPv6", f"use {IPV6_MIN_MTU} or more")
     for (one_field, one), (other_field, other) in combinations(_named_networks(cluster), 2):
-        if one_field.startswith("nodeCIDR") and other_field.startswith("nodeCIDR"):
+        if one_field.startswith("nodeCIDR"):  # they come last, so the other one is too
             continue
         if one.overlaps(other):
             yield Problem(
@@ -206,12 +323,16 @@ def _named_networks(cluster: Cluster) -> list[tuple[str, IpNetwork]]:
         ("serviceCIDRv6", cluster.service_cidr_v6),
         *((f"nodeCIDR[{index}]", cidr) for index, cidr in enumerate(cluster.node_cidr)),
     ]
-    return [(field, ipaddress.ip_network(cidr)) for field, cidr in named if cidr]
+    return [(field, parse_network(cidr)) for field, cidr in named if cidr]
+
+
+def _pod_and_service_networks(cluster: Cluster) -> list[tuple[str, IpNetwork]]:
+    return [(field, network) for field, network in _named_networks(cluster) if not field.startswith("nodeCIDR")]
 
 
 def _local_cidr(path: str, cluster: Cluster) -> Iterator[Problem]:
     for index, cidr in enumerate(cluster.network.local_cidr):
-        local = ipaddress.ip_network(cidr)
+        local = parse_network(cidr)
         for field, network in _named_networks(cluster):
             if field.startswith("podCIDR") and local.overlaps(network):
                 yield Problem(
@@ -239,14 +360,21 @@ def _between_clusters(plan: MeshPlan) -> Iterator[Problem]:
                         "give each cluster networks of its own, or set broker.globalnet: {} for pod and Service CIDRs",
                     )
         for index, cidr in enumerate(one.network.local_cidr):
-            yield from _local_against_remote(f"clusters.{one_id}.network.localCIDR[{index}]", cidr, other_id, other)
+            path = f"clusters.{one_id}.network.localCIDR[{index}]"
+            yield from _local_against_remote(path, cidr, other_id, other, plan)
         for index, cidr in enumerate(other.network.local_cidr):
-            yield from _local_against_remote(f"clusters.{other_id}.network.localCIDR[{index}]", cidr, one_id, one)
+            path = f"clusters.{other_id}.network.localCIDR[{index}]"
+            yield from _local_against_remote(path, cidr, one_id, one, plan)
 
 
-def _local_against_remote(path: str, cidr: str, remote_id: str, remote: Cluster) -> Iterator[Problem]:
-    for field, network in _named_networks(remote):
-        if not field.startswith("nodeCIDR") and ipaddress.ip_network(cidr).overlaps(network):
+def _local_against_remote(path: str, cidr: str, remote_id: str, remote: Cluster, plan: MeshPlan) -> Iterator[Problem]:
+    if plan.broker.globalnet:
+        given = remote.globalnet_cidr
+        derived = [("globalnetCIDR", parse_network(given))] if given else []
+    else:
+        derived = _pod_and_service_networks(remote)
+    for field, network in derived:
+        if parse_network(cidr).overlaps(network):
             yield Problem(
                 path,
                 f"{cidr} overlaps with {network} (clusters.{remote_id}.{field}), which is derived already",
@@ -255,12 +383,12 @@ def _local_against_remote(path: str, cidr: str, remote_id: str, remote: Cluster)
 
 
 def _nodes(path: str, cluster: Cluster) -> Iterator[Problem]:
-    pod_networks = [ipaddress.ip_network(cidr) for cidr in (cluster.pod_cidr, cluster.pod_cidr_v6) if cidr]
-    taken = {str(pool.gateway): f"{path}.pools[{index}].gateway" for index, pool in enumerate(cluster.pools)}
+    pod_networks = [parse_network(cidr) for cidr in (cluster.pod_cidr, cluster.pod_cidr_v6) if cidr]
+    taken = {pool.gateway: f"{path}.pools[{index}].gateway" for index, pool in enumerate(cluster.pools)}
     declared = [(f"{path}.gateways[{i}]", g.node, g.address) for i, g in enumerate(cluster.gateways)]
     declared += [(f"{path}.nodes[{i}]", node.name, node.address) for i, node in enumerate(cluster.nodes)]
-    yield from _repeated((f"{path}.gateways[{i}]", g.node) for i, g in enumerate(cluster.gateways))
-    yield from _repeated((f"{path}.nodes[{i}].name", node.name) for i, node in enumerate(cluster.nodes))
+    yield from repeated((f"{path}.gateways[{i}]", g.node) for i, g in enumerate(cluster.gateways))
+    yield from repeated((f"{path}.nodes[{i}].name", node.name) for i, node in enumerate(cluster.nodes))
     owners: dict[str, str] = {}
     for where, node, text in declared:
         if text is None:
@@ -277,26 +405,51 @@ def _nodes(path: str, cluster: Cluster) -> Iterator[Problem]:
         if owners.setdefault(text, node) != node:
             yield Problem(f"{where}.address", f"{text} belongs to {owners[text]} and {node}", "one address, one node")
         for index, pool in enumerate(cluster.pools):
-            if ranges.contains(ranges.merge(pool.ips), address) and not ranges.contains(
-                ranges.merge(pool.exclude_ips), address
-            ):
+            if ranges.contains(ranges.usable(pool.ips, pool.exclude_ips), address):
                 yield Problem(
                     f"{where}.address",
                     f"{text} of {node} lies in {path}.pools[{index}].ips: a pod could get the node's address",
                     f"add {text} to {path}.pools[{index}].excludeIPs",
                 )
-    for index, gateway in enumerate(cluster.gateways):
-        if gateway.wan_address and any(ipaddress.ip_address(gateway.wan_address) in net for net in pod_networks):
-            yield Problem(
-                f"{path}.gateways[{index}].wanAddress",
-                f"{gateway.wan_address} lies in the pod CIDR: the tunnel would start on the isolated underlay",
-                "declare the address of the interface that reaches the other sites and has the default route",
-            )
+
+
+def _wan_addresses(plan: MeshPlan) -> Iterator[Problem]:
+    seen: dict[str, tuple[str, str]] = {}
+    for cluster_id, cluster in plan.clusters.items():
+        for index, gateway in enumerate(cluster.gateways):
+            if gateway.wan_address is None:
+                continue
+            path, wan = f"clusters.{cluster_id}.gateways[{index}].wanAddress", gateway.wan_address
+            address = ipaddress.ip_address(wan)
+            if address.is_loopback or address.is_unspecified or address.is_multicast or address.is_link_local:
+                yield Problem(path, f"{wan} is no address that another site can reach", "declare the WAN interface's")
+            for field, network in _pod_and_service_networks(cluster):
+                if address in network:
+                    yield Problem(
+                        path,
+                        f"{wan} lies in {network} (clusters.{cluster_id}.{field}): the tunnel would start on the "
+                        "isolated underlay",
+                        "declare the address of the interface that reaches the other sites and has the default route",
+                    )
+            for other_id, other in plan.clusters.items():
+                if other_id == cluster_id or plan.broker.globalnet:
+                    continue
+                for field, network in _pod_and_service_networks(other):
+                    if address in network:
+                        yield Problem(
+                            path,
+                            f"{wan} lies in {network} (clusters.{other_id}.{field}): that cluster would not reach it",
+                            "a gateway's WAN address must be outside all pod and Service CIDRs",
+                        )
+            owner, where = seen.setdefault(wan, (cluster_id, path))
+            # Behind NAT two sites may well use the same private addresses.
+            if where != path and (owner == cluster_id or not plan.submariner.nat_traversal):
+                yield Problem(path, f"{wan} is that of another gateway already ({where})", "one address, one gateway")
 
 
 def _network(path: str, network: Network, plan: MeshPlan) -> Iterator[Problem]:
     version = version_tuple(plan.spiderpool.version)
-    yield from _repeated((f"{path}.master[{i}]", master) for i, master in enumerate(network.master))
+    yield from repeated((f"{path}.master[{i}]", master) for i, master in enumerate(network.master))
     if len(network.master) > 1 and not network.bond:
         yield Problem(
             f"{path}.bond",
@@ -305,6 +458,10 @@ def _network(path: str, network: Network, plan: MeshPlan) -> Iterator[Problem]:
         )
     if len(network.master) == 1 and network.bond:
         yield Problem(f"{path}.bond", "a bond of one interface", "name several masters, or remove the bond")
+    if network.bond and network.bond.name in network.master:
+        yield Problem(
+            f"{path}.bond.name", f"{network.bond.name!r} is one of its own masters", "give the bond a name of its own"
+        )
     parent = network.bond.name if network.bond and len(network.master) > 1 else network.master[0]
     if network.vlan_id and len(f"{parent}.{network.vlan_id}") > MAX_INTERFACE_NAME:
         yield Problem(
@@ -318,127 +475,9 @@ def _network(path: str, network: Network, plan: MeshPlan) -> Iterator[Problem]:
         yield Problem(f"{path}.vethMTU", f"Spiderpool {plan.spiderpool.version} drops it", "needs 1.2.1 or later")
 
 
-def _pool(path: str, pool: Pool, cluster: Cluster) -> Iterator[Problem]:
-    subnet = ipaddress.ip_network(pool.subnet)
-    field = "podCIDR" if subnet.version == 4 else "podCIDRv6"
-    pod_cidr = cluster.pod_cidr if subnet.version == 4 else cluster.pod_cidr_v6
-    if pod_cidr is None:
-        yield Problem(f"{path}.subnet", f"{subnet} is IPv6, but the cluster has no podCIDRv6", "set podCIDRv6")
-    else:
-        pods = ipaddress.ip_network(pod_cidr)
-        if pods.version != subnet.version or not _subnet_of(subnet, pods):
-            yield Problem(
-                f"{path}.subnet",
-                f"{subnet} is not inside {pod_cidr} ({field}): other clusters would not route its pods here",
-                f"choose a subnet of {pod_cidr}, or widen {field}",
-            )
-    for name, given in (("ips", pool.ips), ("excludeIPs", pool.exclude_ips)):
-        for index, text in enumerate(given):
-            if not ranges.inside(ranges.parse_range(text), subnet):
-                yield Problem(
-                    f"{path}.{name}[{index}]",
-                    f"{text} is not inside {subnet} (subnet)",
-                    f"Spiderpool refuses it (not match base subnet); use addresses of {subnet}, or change the subnet",
-                )
-        if pair := ranges.given_overlaps(given):
-            yield Problem(f"{path}.{name}", f"{pair[0]} and {pair[1]} overlap", "list every address once")
-    yield from _pool_gateway(path, pool, subnet, cluster)
-    yield from _pool_addresses(path, pool, subnet)
-    yield from _pool_routes(path, pool, subnet)
-
-
-def _pool_gateway(path: str, pool: Pool, subnet: IpNetwork, cluster: Cluster) -> Iterator[Problem]:
-    if pool.gateway is None:
-        return
-    gateway = ipaddress.ip_address(pool.gateway)
-    if gateway not in subnet:
-        pods = ipaddress.ip_network(cluster.pod_cidr)
-        last_host = subnet.broadcast_address - 1
-        wider = f"set subnet: {pods} and keep ips, or " if gateway in pods else ""
-        yield Problem(
-            f"{path}.gateway",
-            f"{gateway} is not inside {subnet} (subnet): pods could not reach it, and Spiderpool refuses the pool "
-            "(not pertains to the 'spec.subnet')",
-            f"{wider}use a gateway inside {subnet}, such as {last_host}",
-        )
-    elif ranges.contains(ranges.merge(pool.ips), gateway) and not ranges.contains(
-        ranges.merge(pool.exclude_ips), gateway
-    ):
-        yield Problem(
-            f"{path}.gateway",
-            f"{gateway} is also one of ips: a pod could get the router's address, and Spiderpool refuses the pool",
-            f"add {gateway} to excludeIPs",
-        )
-
-
-def _pool_addresses(path: str, pool: Pool, subnet: IpNetwork) -> Iterator[Problem]:
-    usable, excluded = ranges.merge(pool.ips), ranges.merge(pool.exclude_ips)
-    count = ranges.subtract(usable, excluded)
-    if count <= 0:
-        yield Problem(f"{path}.ips", "no address is left for pods", "give at least one address or range")
-    if count > MAX_POOL_ADDRESSES:
-        yield Problem(
-            f"{path}.ips",
-            f"{count} addresses; Spiderpool allocates at most {MAX_POOL_ADDRESSES} of a pool",
-            "split it into several pools",
-        )
-    if subnet.version == 4 and subnet.prefixlen < 31:
-        for name, address in (("network", subnet.network_address), ("broadcast", subnet.broadcast_address)):
-            if ranges.contains(usable, address) and not ranges.contains(excluded, address):
-                yield Problem(
-                    f"{path}.ips",
-                    f"{address} is the {name} address of {subnet}: a pod that gets it is unreachable",
-                    f"start or end the range one address further in, or add {address} to excludeIPs",
-                )
-
-
-def _pool_routes(path: str, pool: Pool, subnet: IpNetwork) -> Iterator[Problem]:
-    for index, route in enumerate(pool.routes):
-        destination = ipaddress.ip_network(route.dst)
-        if destination.prefixlen == 0:
-            yield Problem(f"{path}.routes[{index}].dst", f"{route.dst} is the default route", "set the pool's gateway")
-        if destination.version != subnet.version:
-            yield Problem(f"{path}.routes[{index}].dst", f"{route.dst} is not IPv{subnet.version}", "as the subnet")
-        if ipaddress.ip_address(route.gw) not in subnet:
-            yield Problem(
-                f"{path}.routes[{index}].gw", f"{route.gw} is not inside {subnet} (subnet)", f"use a hop in {subnet}"
-            )
-    yield from _repeated((f"{path}.routes[{index}].dst", route.dst) for index, route in enumerate(pool.routes))
-
-
-def _pools(path: str, cluster: Cluster) -> Iterator[Problem]:
-    pools = list(enumerate(cluster.pools))
-    yield from _repeated((f"{path}.pools[{index}].name", pool.name) for index, pool in pools)
-    defaults: dict[int, str] = {}
-    for index, pool in pools:
-        version = derive.pool_version(pool)
-        if pool.default and defaults.setdefault(version, pool.name) != pool.name:
-            yield Problem(
-                f"{path}.pools[{index}].default",
-                f"{defaults[version]} and {pool.name} are both the default IPv{version} pool: which one is taken is "
-                "not defined",
-                "make one of them the default",
-            )
-    for (_, one), (index, other) in combinations(pools, 2):
-        one_subnet, other_subnet = ipaddress.ip_network(one.subnet), ipaddress.ip_network(other.subnet)
-        if one_subnet != other_subnet and one_subnet.overlaps(other_subnet):
-            yield Problem(
-                f"{path}.pools[{index}].subnet",
-                f"{other_subnet} and {one_subnet} (pool {one.name}) overlap in part; Spiderpool refuses that",
-                "subnets of a cluster's pools must be equal or disjoint",
-            )
-        shared = ranges.overlap(ranges.merge(one.ips), ranges.merge(other.ips))
-        if shared and not ranges.contains(ranges.merge([*one.exclude_ips, *other.exclude_ips]), shared[0]):
-            yield Problem(
-                f"{path}.pools[{index}].ips",
-                f"{shared[0]}-{shared[1]} is in pool {one.name} and in pool {other.name}",
-                "an address belongs to one pool",
-            )
-
-
 def _globalnet(path: str, cluster_id: str, cluster: Cluster, plan: MeshPlan) -> Iterator[Problem]:
     globalnet = plan.broker.globalnet
-    if cluster.pod_cidr_v6 or cluster.service_cidr_v6:
+    if cluster.pod_cidr_v6:
         reasons = []
         if globalnet:
             reasons.append("globalnet")
@@ -450,40 +489,39 @@ def _globalnet(path: str, cluster_id: str, cluster: Cluster, plan: MeshPlan) -> 
             yield Problem(f"{path}.podCIDRv6", f"{reason} does not carry IPv6", "remove the IPv6 CIDRs and pools")
     if not globalnet:
         if cluster.globalnet_cidr:
-            yield Problem(f"{path}.globalnetCIDR", "globalnet is off", "remove it, or set broker.globalnet: {}")
+            yield Problem(
+                f"{path}.globalnetCIDR",
+                f"{cluster.globalnet_cidr} is given, but broker.globalnet is off",
+                "remove it, or set broker.globalnet: {}",
+            )
         return
     if not cluster.globalnet_cidr:
         yield Problem(
             f"{path}.globalnetCIDR",
-            "missing: with globalnet, clusters that join at the same time would race for one range",
+            "missing: with broker.globalnet, clusters that join at the same time would race for one range",
             f"give each cluster a part of {globalnet.cidr_range}",
         )
         return
-    own, whole = ipaddress.ip_network(cluster.globalnet_cidr), ipaddress.ip_network(globalnet.cidr_range)
-    if own.version != whole.version or not _subnet_of(own, whole):
+    own, whole = parse_network(cluster.globalnet_cidr), parse_network(globalnet.cidr_range)
+    if not ranges.within(own, whole):
         yield Problem(
             f"{path}.globalnetCIDR",
             f"{own} is not inside {whole} (broker.globalnet.cidrRange)",
             f"choose part of {whole}",
         )
+    for field, network in _named_networks(cluster):
+        if network.overlaps(whole):
+            yield Problem(
+                f"{path}.{field}",
+                f"{network} overlaps with {whole} (broker.globalnet.cidrRange)",
+                "choose a cidrRange that no cluster uses",
+            )
     for other_id, other in plan.clusters.items():
         if other_id == cluster_id:
             break
-        if other.globalnet_cidr and own.overlaps(ipaddress.ip_network(other.globalnet_cidr)):
+        if other.globalnet_cidr and own.overlaps(parse_network(other.globalnet_cidr)):
             yield Problem(
                 f"{path}.globalnetCIDR",
                 f"{own} overlaps with {other.globalnet_cidr} (clusters.{other_id}.globalnetCIDR)",
                 "each cluster needs a range of its own",
             )
-
-
-def _subnet_of(inner: IpNetwork, outer: IpNetwork) -> bool:
-    return inner.network_address in outer and inner.broadcast_address in outer
-
-
-def _repeated(items: Iterable[tuple[str, str]]) -> Iterator[Problem]:
-    seen: dict[str, str] = {}
-    for path, value in items:
-        if value in seen:
-            yield Problem(path, f"{value!r} is there already ({seen[value]})", "name it once")
-        seen.setdefault(value, path)
