@@ -1,0 +1,1 @@
+"""What Pulumi creates: one ComponentResource per file, each taking a checked plan."""
