@@ -1,0 +1,38 @@
+# All targets work on a fresh checkout; the venv is made on first use and renewed when the lock changes.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: up down test check bench lock venv
+
+up: venv       ## two local clusters and the mesh between them, then a report
+	@$(RUN) -m lab up
+
+down: venv     ## take all of it away
+	@$(RUN) -m lab down
+
+test: venv
+	@$(RUN) -m pytest
+
+check: venv
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+bench: venv
+	@$(RUN) -m bench
+
+venv: $(VENV)/.ready
+
+$(VENV)/.ready: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.12")'
+	@echo "Setting up $(VENV) from the lock ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+lock:          ## renew the pinned, hashed requirements from pyproject.toml (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+	  pyproject.toml --output-file requirements.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+	  pyproject.toml --group dev --output-file requirements-dev.txt

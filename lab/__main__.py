@@ -1,0 +1,105 @@
+"""`python -m lab up` and `python -m lab down`: what `make up` and `make down` run."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from lab import LabError, clusters, engine, project, report, standin, toolchain
+from lab.lock import lock
+from lab.project import ROOT
+from lab.standin import faults
+from mesh.plan import PlanError, read_plan
+
+WORKERS = ("worker-node-1",)
+
+
+def up(home: Path, console: Console) -> int:
+    """Local clusters, both stacks, a report; converges when it is run again."""
+    started = time.monotonic()
+
+    def progress(line: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:6.1f} s[/] {line}", highlight=False, soft_wrap=True)
+
+    shipped = read_plan(ROOT / "Pulumi.yaml")
+    tools = toolchain.ensure(progress)
+    specs = [
+        clusters.ClusterSpec(
+            name=cluster_id,
+            service_cidr=cluster.service_cidr,
+            pod_cidr=cluster.pod_cidr,
+            nodes=tuple(dict.fromkeys([*(gateway.node for gateway in cluster.gateways), *WORKERS])),
+        )
+        for cluster_id, cluster in shipped.clusters.items()
+    ]
+    kubeconfigs = clusters.up(specs, home=home, tools=tools, crd_dirs=[crd_dir()], progress=progress)
+    subctl, subctl_version, bin_dirs = find_subctl(home)
+    env = engine.environment(home, kubeconfigs, bin_dirs)
+    prepared = project.prepare(home, subctl_version=subctl_version, kubernetes_version=tools.kubernetes_version)
+    chosen = engine.choose(prepared, env, home, progress)
+    console.print(f"Running with: [bold]{chosen.name}[/] and [bold]{subctl}[/]", highlight=False)
+    changes = chosen.up(progress)
+    parts = {
+        "API servers": (True, f"kube-apiserver {tools.kubernetes_version}, one per cluster"),
+        "nodes and pods": (False, "simulated by kwok: pods run nothing, so no traffic can flow"),
+        "Spiderpool": (False, "its custom resource definitions only; the lab's own, smaller than the real ones"),
+        "subctl": (bin_dirs == [], subctl),
+        "engine": (chosen.real, chosen.name),
+    }
+    joined = report.show(console, prepared, kubeconfigs, changes, parts, time.monotonic() - started)
+    return 0 if joined else 1
+
+
+def down(home: Path, console: Console) -> int:
+    """Take away all that `up` has made."""
+    clusters.down(home, lambda line: console.print(line, highlight=False))
+    for name in ("project", "state", "bin", "pulumi", "passphrase", "logs"):
+        path = home / name
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    console.print(f"Nothing of the lab is left below {home}. What it built is kept in {toolchain.cache_dir()}.")
+    return 0
+
+
+def crd_dir() -> Path:
+    """The lab's own custom resource definitions."""
+    return ROOT / "lab" / "crds"
+
+
+def find_subctl(home: Path) -> tuple[str, str, list[Path]]:
+    """The subctl to use: what to call it, its version, and the folders to put on PATH for it."""
+    if shutil.which("subctl"):
+        said = subprocess.run(["subctl", "version"], capture_output=True, text=True, check=False).stdout
+        if not standin.is_standin(said):
+            version = said.split(":")[-1].strip().removeprefix("v")
+            return f"subctl {version}", version, []
+    standin.install(home / "bin")
+    version = faults.version().removeprefix("v")
+    return f"the lab's stand-in for subctl ({version})", version, [home / "bin"]
+
+
+def main() -> int:
+    """Run the command in argv; every expected failure ends in one sentence and exit code 1."""
+    console = Console()
+    home = Path(os.environ.get("MESH_LAB_HOME", ROOT / ".lab")).resolve()
+    commands = {"up": up, "down": down}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        console.print(f"usage: python -m lab {'|'.join(commands)}")
+        return 2
+    try:
+        with lock(home):
+            return commands[sys.argv[1]](home, console)
+    except (LabError, PlanError) as error:
+        console.print(f"[red]{sys.argv[1]} failed:[/] {error}", highlight=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        console.print(f"[red]stopped.[/] The next `make {sys.argv[1]}` goes on from here.")
+    except OSError as error:
+        console.print(f"[red]{sys.argv[1]} failed:[/] {error.strerror or error} ({error.filename})", highlight=False)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
