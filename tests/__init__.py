@@ -1,0 +1,1 @@
+"""The tests; each file opens with the contract that it guards."""

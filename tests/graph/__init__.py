@@ -1,0 +1,1 @@
+"""The components under pulumi's mocks: parents, providers, order, secrets, and what each resource says."""
