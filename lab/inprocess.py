@@ -177,7 +177,8 @@ def run(project: Path, stack: str, references: dict[str, dict[str, Any]]) -> dic
     )
     engine = InProcessEngine(references)
     monitor = _Monitor(engine)
-    asyncio.set_event_loop(asyncio.new_event_loop())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     mocks.set_mocks(
         engine, project=settings["name"], stack=stack, preview=False, monitor=monitor, organization="organization"
     )
@@ -187,11 +188,13 @@ def run(project: Path, stack: str, references: dict[str, dict[str, Any]]) -> dic
         runpy.run_path(str(project / "__main__.py"), run_name="__main__")
 
     try:
-        asyncio.get_event_loop().run_until_complete(pulumi.runtime.run_in_stack(program))
+        loop.run_until_complete(pulumi.runtime.run_in_stack(program))
     except pulumi.RunError:
         raise
     except Exception as error:
         raise InProcessError("\n".join(engine.failures) or str(error)) from error
+    finally:
+        loop.close()  # one that is left to the interpreter's end may print a traceback there
     return {"outputs": monitor.outputs, "resources": engine.resources}
 
 

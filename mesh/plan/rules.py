@@ -462,7 +462,7 @@ def _network(path: str, network: Network, plan: MeshPlan) -> Iterator[Problem]:
         yield Problem(
             f"{path}.bond.name", f"{network.bond.name!r} is one of its own masters", "give the bond a name of its own"
         )
-    parent = network.bond.name if network.bond and len(network.master) > 1 else network.master[0]
+    parent = network.bond.name if network.bond else network.master[0]
     if network.vlan_id and len(f"{parent}.{network.vlan_id}") > MAX_INTERFACE_NAME:
         yield Problem(
             f"{path}.vlanID",

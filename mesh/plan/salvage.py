@@ -104,7 +104,7 @@ def all_problems(raw: Any, error: ValidationError) -> list[Problem]:
 def _is_replaced(detail: ErrorDetails) -> bool:
     """Whether a stand-in takes the place: not for a field too many, a cluster too few or a cluster's bad name."""
     location = detail["loc"]
-    if location == ("clusters",) or (location[:1] == ("clusters",) and location[2:] == ("[key]",)):
+    if location == ("clusters",) or location[2:] == ("[key]",):
         return False
     return detail["type"] not in ("extra_forbidden", "invalid_key")
 
@@ -138,8 +138,6 @@ def _salvage(model: type[Section], raw: Any, **stand_ins: Any) -> Section:
 
 def _repair(raw: Any, location: tuple[int | str, ...], stand_ins: Mapping[str, Any]) -> None:
     """Put a stand-in at the location, or nothing where none is needed."""
-    if not location:
-        return
     *above, last = location
     parent = raw
     for part in above:
@@ -174,7 +172,7 @@ def _structural(detail: ErrorDetails) -> Problem:
     if kind == "too_short":
         count, least = context["actual_length"], context["min_length"]
         return Problem(path, f"has {count}, needs {least} or more", "add what is missing")
-    if value is None and wanted != kind:
+    if value is None:
         return Problem(path, "is empty", "write a value, or remove the line where it is optional")
     if kind == "invalid_key":
         return Problem(path, f"{_shown(detail['loc'][-1])} is not text", "put it in quotes")

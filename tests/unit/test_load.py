@@ -221,15 +221,23 @@ def test_any_value_made_nonsense_is_blamed_and_nothing_else_is(raw: dict[str, An
         ({"spiderpool": "1.2.2"}, "spiderpool", "'1.2.2' is not a mapping", "install, version, chart"),
         ({"submariner.imageOverrides": []}, "submariner.imageOverrides", "a list is not a mapping", "below it"),
         ({"clusters": ["cluster-a"]}, "clusters", "a list is not a mapping", "below it"),
-        ({"broker.url": "x" * 200}, "broker.url", "(2", "https://"),
+        ({"submariner.natPort": "4" * 200}, "submariner.natPort", "4… (202 characters) is not a whole", "quotes"),
+        ({"submariner.natPort": "4" * 70}, "submariner.natPort", "4' is not a whole number", "without quotes"),
+        ({"submariner.natPort": 0}, "submariner.natPort", "0 should be greater than or equal to 1", "another value"),
     ],
 )  # fmt: skip
 def test_wrong_kind_of_value(changes: dict[str, Any], path: str, what: str, fix: str) -> None:
     (problem,) = problems_of(changed(changes))
-    if "url" not in path:
-        assert what in problem.what
     assert problem.path == path
+    assert what in problem.what
     assert fix in problem.fix
+
+
+@pytest.mark.parametrize("section", ["broker", A, f"{A}.pools[0]"])
+def test_key_that_is_no_text(section: str) -> None:
+    raw = changed({f"{section}.1": "x"})
+    (problem,) = problems_of(raw)
+    assert (problem.path, problem.what, problem.fix) == (f"{section}[1]", "1 is not text", "put it in quotes")
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,15 @@ STRUCTURE: dict[str, Row] = {
         {f"{POOL}.podAffinity": {"matchLabels": {"a/b/c": "d"}}}, f"{POOL}.podAffinity.matchLabels.a/b/c",
         ("'a/b/c' is not a label key",), "", {f"{POOL}.podAffinity": {"matchLabels": {"a/b": "d"}}},
     ),
+    "label key too long": Row(
+        {f"{POOL}.podAffinity": {"matchLabels": {"a" * 64: "d"}}}, f"{POOL}.podAffinity.matchLabels.{'a' * 64}",
+        ("is not a label key",), "", {f"{POOL}.podAffinity": {"matchLabels": {"a" * 63: "d"}}},
+    ),
+    "prefix of a label key too long": Row(
+        {f"{POOL}.podAffinity": {"matchLabels": {"a" * 254 + "/b": "d"}}},
+        f"{POOL}.podAffinity.matchLabels.{'a' * 254}/b", ("is not a label key",), "",
+        {f"{POOL}.podAffinity": {"matchLabels": {"a" * 253 + "/b": "d"}}},
+    ),
     "label value with a blank": Row(
         {f"{POOL}.nodeAffinity": {"matchLabels": {"rack": "1 2"}}}, f"{POOL}.nodeAffinity.matchLabels.rack",
         ("'1 2' is not a label value",), "63", {f"{POOL}.nodeAffinity": {"matchLabels": {"rack": ""}}},
@@ -381,6 +390,10 @@ MESH_WIDE: dict[str, Row] = {
         "sampleApp.replicas", ("4 pods", "cluster-a have 3 IPv4 addresses"), "more addresses",
         {"sampleApp.replicas": 3, f"{POOL}.ips": ["172.110.1.1-172.110.1.4"], f"{POOL}.excludeIPs": ["172.110.1.2"]},
     ),
+    "two replicas and one address": Row(
+        {f"{POOL}.ips": ["172.110.1.1"]}, "sampleApp.replicas", ("2 pods", "1 IPv4 addresses"), "",
+        {f"{POOL}.ips": ["172.110.1.1"], "sampleApp.replicas": 1},
+    ),
 }  # fmt: skip
 
 NETWORKS: dict[str, Row] = {
@@ -464,6 +477,12 @@ NETWORKS: dict[str, Row] = {
     "nodes of one cluster among the pods of another, globalnet or not": Row(
         GLOBALNET | {f"{A}.nodeCIDR": ["172.111.5.0/24"]}, f"{B}.podCIDR", (f"{A}.nodeCIDR[0]",), "",
         GLOBALNET | {f"{A}.nodeCIDR": ["10.6.0.0/16"], f"{B}.nodeCIDR": ["10.6.0.0/16"]},
+    ),
+    "nodes of the later cluster among the pods of the earlier one": Row(
+        {f"{B}.nodeCIDR": ["172.110.5.0/24"]}, f"{B}.nodeCIDR[0]", ("172.110.5.0/24", f"{A}.podCIDR"), "", {},
+    ),
+    "nodes of the later cluster among the Services of the earlier one, with globalnet": Row(
+        GLOBALNET | {f"{B}.nodeCIDR": ["10.233.0.0/24"]}, f"{B}.nodeCIDR[0]", (f"{A}.serviceCIDR",), "", GLOBALNET,
     ),
     "IPv6 CIDR of two clusters": Row(
         IPV6
@@ -829,6 +848,9 @@ GLOBAL: dict[str, Row] = {
         GLOBALNET | {f"{B}.globalnetCIDR": None}, f"{B}.globalnetCIDR", ("missing", "race"), "part of 242.0.0.0/8",
         GLOBALNET,
     ),
+    "globalnet without the first cluster's global CIDR": Row(
+        GLOBALNET | {f"{A}.globalnetCIDR": None}, f"{A}.globalnetCIDR", ("missing", "race"), "", GLOBALNET,
+    ),
     "global CIDR outside the mesh's range": Row(
         GLOBALNET | {f"{B}.globalnetCIDR": "243.0.0.0/16"}, f"{B}.globalnetCIDR",
         ("243.0.0.0/16 is not inside 242.0.0.0/8",), "part of 242.0.0.0/8", GLOBALNET,
@@ -969,6 +991,11 @@ ADVICE: dict[str, tuple[dict[str, Any], str, str]] = {
         {f"{B}.pools[0].ips": ["172.111.1.1-172.111.1.8"]},
         f"{B}.pools",
         "8 IPv4 addresses; CoreDNS, Submariner's own pods and the sample app with its rolling update take 9",
+    ),
+    "few addresses for many replicas": (
+        {f"{B}.pools[0].ips": ["172.111.1.1-172.111.1.12"], "sampleApp.replicas": 5},
+        f"{B}.pools",
+        "12 IPv4 addresses; CoreDNS, Submariner's own pods and the sample app with its rolling update take 13",
     ),
 }
 
