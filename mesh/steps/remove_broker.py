@@ -10,7 +10,7 @@ from mesh.steps.kube import Cluster, UnreachableError, connect
 from mesh.steps.kubeconfig import Kubeconfig
 from mesh.steps.spec import DeployBrokerSpec
 from mesh.steps.subctl import Subctl
-from mesh.steps.submariner import BROKER_NAMESPACE, OPERATOR_NAMESPACE
+from mesh.steps.submariner import BROKER, BROKER_NAMESPACE, OPERATOR_NAMESPACE
 
 
 def run(spec: DeployBrokerSpec, work: Path) -> dict[str, Any]:
@@ -45,15 +45,15 @@ def _remove(cluster: Cluster, kubeconfig: Kubeconfig, spec: DeployBrokerSpec, wo
             f"{', '.join(members)} are still joined to the broker in {cluster}: have them leave first (pulumi destroy "
             "in their stacks), or set MESH_FORCE=1 to cut them off"
         )
-    if BROKER_NAMESPACE in there:
-        # Before subctl, which would keep a broker in use; without one it removes all that is Submariner's.
-        cluster.delete("Namespace", BROKER_NAMESPACE)
-        cluster.await_gone(BROKER_NAMESPACE)
+    # Before subctl, which would keep a broker that is in use; without one it removes all that is Submariner's.
+    cluster.delete("Broker", BROKER, BROKER_NAMESPACE)
+    cluster.delete("Namespace", BROKER_NAMESPACE)
     if not joined:
         # It knows the roles and definitions of its version; with a member still joined it would uninstall that too.
         result = Subctl(kubeconfig, work).run("uninstall", "--yes", f"--namespace={OPERATOR_NAMESPACE}")
         if result.code:
             raise result.explain(f"uninstall in {cluster}")
-        cluster.delete("Namespace", OPERATOR_NAMESPACE)
-        cluster.await_gone(OPERATOR_NAMESPACE)
+        cluster.delete("Namespace", OPERATOR_NAMESPACE)  # normally it is going already
+    for namespace in namespaces:
+        cluster.await_gone(namespace)
     return "removed"

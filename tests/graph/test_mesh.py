@@ -10,6 +10,7 @@ from dataclasses import FrozenInstanceError
 import pulumi
 import pytest
 
+from components.children import Site
 from components.mesh import MultiClusterMesh, MultiClusterMeshArgs, cluster_facts
 from mesh.access import ClusterAccess
 from mesh.plan import load_plan
@@ -74,6 +75,9 @@ def test_arguments_stay_as_they_were_checked() -> None:
     args = MultiClusterMeshArgs(plan=load_plan(raw_plan()), clusters={"cluster-a": ClusterAccess.of("cluster-a")})
     with pytest.raises(FrozenInstanceError):
         args.clusters = {}  # type: ignore[misc]
+    site = Site("cluster-a", args.plan, args.clusters["cluster-a"], None)  # type: ignore[arg-type]
+    with pytest.raises(FrozenInstanceError):
+        site.id = "cluster-b"  # type: ignore[misc]
 
 
 def test_broker_info_is_not_in_what_the_arguments_print() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +21,9 @@ _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _CONTENTS = (
     "/apis/apps/v1/deployments", "/apis/apps/v1/replicasets", "/api/v1/pods", "/api/v1/secrets", "/api/v1/configmaps",
     "/api/v1/serviceaccounts", f"{_RBAC}/roles", f"{_RBAC}/rolebindings", "/apis/discovery.k8s.io/v1/endpointslices",
-    "/apis/coordination.k8s.io/v1/leases", "/api/v1/events",
+    "/apis/coordination.k8s.io/v1/leases", "/api/v1/events", "/apis/submariner.io/v1/clusters",
+    "/apis/submariner.io/v1/endpoints", "/apis/submariner.io/v1/gateways", "/apis/submariner.io/v1alpha1/brokers",
+    "/apis/submariner.io/v1alpha1/submariners", "/apis/multicluster.x-k8s.io/v1alpha1/serviceimports",
 )  # fmt: skip
 _OURS = ("submariner.io", "multicluster.x-k8s.io", "spiderpool.spidernet.io")
 
@@ -152,7 +155,7 @@ class Api:
 
     def wipe(self, crd_dirs: Sequence[Path], *, gateways: Iterable[str], others: Iterable[str]) -> None:
         """Remove all of Submariner and Spiderpool but the definitions, and label the gateway nodes."""
-        new = self._ensure_definitions(crd_dirs)
+        new = self.ensure_definitions(crd_dirs)
         for definition in self.one(_CRDS)["items"]:
             spec = definition["spec"]
             if spec["group"].endswith(_OURS) and definition["metadata"]["name"] not in new:
@@ -160,7 +163,7 @@ class Api:
                 self._empty(f"/apis/{spec['group']}/{version}", spec["names"]["plural"])
         going = [name for name in self.names("/api/v1/namespaces") if name.startswith("submariner-")]
         for name in going:
-            self._remove_namespace(name)
+            self.remove_namespace(name)
         for kind in ("clusterrolebindings", "clusterroles"):
             for name in self.names(f"{_RBAC}/{kind}"):
                 if name.startswith("submariner-"):
@@ -168,7 +171,7 @@ class Api:
         self.label(gateways, others)
         self.wait(lambda: not any(self.has_namespace(name) for name in going))
 
-    def _remove_namespace(self, name: str) -> None:
+    def remove_namespace(self, name: str) -> None:
         """What the controller manager does five seconds after a namespace is deleted, done at once."""
         self.delete(f"/api/v1/namespaces/{name}")
         for path in _CONTENTS:
@@ -177,6 +180,13 @@ class Api:
         if found := self.get(f"/api/v1/namespaces/{name}"):
             found["spec"]["finalizers"] = []
             self.call("PUT", f"/api/v1/namespaces/{name}/finalize", found)
+
+    def end_namespaces(self, stop: threading.Event) -> None:
+        """Be that quick with every namespace of Submariner that goes, until told to stop."""
+        while not stop.wait(0.1):
+            for item in self.one("/api/v1/namespaces")["items"]:
+                if item["metadata"]["name"].startswith("submariner-") and "deletionTimestamp" in item["metadata"]:
+                    self.remove_namespace(item["metadata"]["name"])
 
     def label(self, gateways: Iterable[str], others: Iterable[str]) -> None:
         """Have these nodes labelled as gateways, and no others."""
@@ -199,7 +209,7 @@ class Api:
                 self.patch(path, {"metadata": {"finalizers": None}})
             self.delete(path)
 
-    def _ensure_definitions(self, crd_dirs: Sequence[Path]) -> list[str]:
+    def ensure_definitions(self, crd_dirs: Sequence[Path]) -> list[str]:
         """Uninstalling removes the definitions of Submariner too; gives the names of those that were made again."""
         self.wait(lambda: not any("deletionTimestamp" in item["metadata"] for item in self.one(_CRDS)["items"]))
         there = self.names(_CRDS)

@@ -11,6 +11,7 @@ from tests.steps.api import BROKER, OPERATOR, Api
 from tests.steps.mesh import Mesh
 from tests.steps.runner import left_over, runs
 
+pytestmark = pytest.mark.usefixtures("brisk")
 SUBMARINER = "/apis/submariner.io/v1alpha1/namespaces/submariner-operator/submariners/submariner"
 FORCE = {"MESH_FORCE": "1"}
 
@@ -93,7 +94,6 @@ def test_a_broker_that_nobody_has_joined_is_removed(mesh: Mesh, lab: Lab) -> Non
     assert not api.has_namespace("submariner-k8s-broker")
 
 
-@pytest.mark.skip(reason="known problem of the test: it needs the kind Cluster, which the test before it removes")
 def test_force_cuts_the_others_off(joined: Mesh, lab: Lab) -> None:
     api = lab.api("cluster-a")
     api.add_member("cluster-b")
