@@ -147,6 +147,15 @@ class Pool(Model):
         return None if self.total is None else self.total - (self.allocated or 0)
 
 
+class Pod(Model):
+    """A pod that has an address of the mesh."""
+
+    name: str
+    """Namespace and name."""
+    created: int
+    """Unix seconds, by the API server's clock."""
+
+
 class Coordinator(Model):
     """The SpiderCoordinator."""
 
@@ -178,6 +187,10 @@ class SiteReading(Model):
     """`spec.config` of the NetworkAttachmentDefinition; None where there is none."""
     kube_proxy: KubeProxy | None
     """None where its configuration is not in the usual ConfigMap."""
+    network_changed: int | None = None
+    """When the SpiderMultusConfig was changed last, Unix seconds; None where there is none."""
+    pods: tuple[Pod, ...] = ()
+    """Those that have an address of one of the plan's pools."""
 
 
 class Reading(Model):

@@ -3,7 +3,8 @@
 import ipaddress
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 import yaml
@@ -18,6 +19,7 @@ from mesh.health.models import (
     KubeProxy,
     Membership,
     Node,
+    Pod,
     Pool,
     Reading,
     SiteReading,
@@ -66,14 +68,17 @@ def read_site(cluster: Cluster, expected: Expected) -> SiteReading:
     namespace, name = expected.network.split("/")
     network = cluster.get("NetworkAttachmentDefinition", name, namespace)
     controller = cluster.get("Deployment", "spiderpool-controller", namespace)
+    pools = cluster.list("SpiderIPPool")
     return SiteReading(
         kubernetes=cluster.version(),
         spiderpool=_image_version(controller) if controller else None,
         nodes=tuple(_node(item) for item in cluster.list("Node")),
-        pools=tuple(_pool(item) for item in cluster.list("SpiderIPPool")),
+        pools=tuple(map(_pool, pools)),
         coordinator=_coordinator(cluster),
         network=str((network.get("spec") or {}).get("config") or "") if network else None,
         kube_proxy=_kube_proxy(cluster.get("ConfigMap", KUBE_PROXY, KUBE_PROXY_NAMESPACE)),
+        network_changed=_changed(cluster.get("SpiderMultusConfig", name, namespace)),
+        pods=tuple(_pods_of(cluster, [item for item in pools if item["metadata"]["name"] in expected.pools])),
     )
 
 
@@ -196,6 +201,42 @@ def _pool(item: Object) -> Pool:
     return Pool(
         name=item["metadata"]["name"], total=status.get("totalIPCount"), allocated=status.get("allocatedIPCount")
     )
+
+
+def _pods_of(cluster: Cluster, pools: Iterable[Object]) -> Iterator[Pod]:
+    """The pods that have an address of the pools, as Spiderpool keeps account of them."""
+    uids = {uid for item in pools for uid in _allocated((item.get("status") or {}).get("allocatedIPs"))}
+    if not uids:
+        return
+    for item in cluster.list("Pod", metadata_only=True):  # of all namespaces: whole, that could be a lot
+        metadata = item["metadata"]
+        if metadata["uid"] in uids:
+            name = f"{metadata['namespace']}/{metadata['name']}"
+            yield Pod(name=name, created=_seconds(metadata["creationTimestamp"]))
+
+
+def _allocated(text: str | None) -> Iterator[str]:
+    """UIDs of pods in a pool's account: JSON, `{"<address>": {"pod": "<namespace>/<name>", "podUid": "<UID>"}}`.
+
+    (spiderpool pkg/k8s/apis/spiderpool.spidernet.io/v2beta1/spiderippool_types.go)
+    """
+    try:
+        yield from (each["podUid"] for each in json.loads(text or "{}").values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return
+
+
+def _changed(network: Object | None) -> int | None:
+    """When somebody last changed the spec of an object; its creation counts."""
+    if network is None:
+        return None
+    metadata = network["metadata"]
+    specs = [entry for entry in metadata.get("managedFields") or [] if "f:spec" in (entry.get("fieldsV1") or {})]
+    return max(map(_seconds, (metadata["creationTimestamp"], *(entry["time"] for entry in specs if "time" in entry))))
+
+
+def _seconds(timestamp: str) -> int:
+    return int(datetime.fromisoformat(timestamp).timestamp())
 
 
 def _coordinator(cluster: Cluster) -> Coordinator | None:

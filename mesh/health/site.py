@@ -6,6 +6,7 @@ Spiderpool needs (facts: spiderpool.md 2, 3 and 6).
 
 import ipaddress
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from mesh.health.expect import Expected
 from mesh.health.models import Finding, KubeProxy, SiteReading, State
@@ -13,6 +14,7 @@ from mesh.health.read import network_plugins
 from mesh.plan.types import version_tuple
 
 FEW_ADDRESSES = 3
+NAMED = 10  # pods that are named, of those that are meant
 TCP_LIBERAL_SINCE = (1, 29, 0)  # kube-proxy's conntrack.tcpBeLiberal
 NFTABLES_SINCE = (0, 22, 0)  # Submariner's default packet filter driver
 
@@ -22,6 +24,7 @@ def judge(expected: Expected, reading: SiteReading) -> tuple[Finding, ...]:
     return (
         *_coordinator(expected, reading),
         *_network(expected, reading),
+        *_routes(expected, reading),
         *_gateways(expected, reading),
         *_nodes(expected, reading),
         *_pools(expected, reading),
@@ -92,6 +95,25 @@ def _network(expected: Expected, reading: SiteReading) -> Iterator[Finding]:
         )
     else:
         yield _ok("network", f"{expected.network} sends {', '.join(expected.hijack_cidr)} into the node")
+
+
+def _routes(expected: Expected, reading: SiteReading) -> Iterator[Finding]:
+    """Pods get their routes once, when they start: those that are older than the network's last change have others."""
+    changed = reading.network_changed
+    if changed is None or not reading.pods:
+        return
+    older = sorted(pod.name for pod in reading.pods if pod.created < changed)
+    if older:
+        more = f" and {len(older) - NAMED} more" if len(older) > NAMED else ""
+        when = datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        yield _warning(
+            "routes",
+            f"{len(older)} of {len(reading.pods)} running pods are older than the last change of {expected.network} "
+            f"({when}) and keep the routes of before: {', '.join(older[:NAMED])}{more}",
+            "restart those that have to reach a cluster that has come since (`kubectl rollout restart`)",
+        )
+    else:
+        yield _ok("routes", f"all {len(reading.pods)} running pods have the routes of {expected.network}")
 
 
 def _gateways(expected: Expected, reading: SiteReading) -> Iterator[Finding]:

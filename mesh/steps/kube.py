@@ -26,6 +26,8 @@ MANAGER = "multi-cluster-mesh"
 CONNECT_SECONDS, READ_SECONDS = 5.0, 20.0
 POLL_SECONDS = 0.5
 _ERROR_CHANNEL = 3
+_JSON = "application/json"
+_METADATA = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 GONE_SECONDS = 300.0  # for a namespace to vanish; its contents are few, so more than this means that it hangs
 Object = dict[str, Any]
 
@@ -51,6 +53,7 @@ _PLACES = {  # kind: API group, plural, whether it lies in a namespace
     "Gateway": ("/apis/submariner.io/v1", "gateways", True),
     "ServiceImport": ("/apis/multicluster.x-k8s.io/v1alpha1", "serviceimports", True),
     "SpiderCoordinator": ("/apis/spiderpool.spidernet.io/v2beta1", "spidercoordinators", False),
+    "SpiderMultusConfig": ("/apis/spiderpool.spidernet.io/v2beta1", "spidermultusconfigs", True),
     "SpiderIPPool": ("/apis/spiderpool.spidernet.io/v2beta1", "spiderippools", False),
     "NetworkAttachmentDefinition": ("/apis/k8s.cni.cncf.io/v1", "network-attachment-definitions", True),
 }
@@ -107,11 +110,14 @@ class Cluster:
                 return None
             raise self._error(refusal, f"read {_what(kind, name, namespace)}") from None
 
-    def list(self, kind: str, namespace: str = "", *, labels: str = "", fields: str = "") -> list[Object]:
+    def list(
+        self, kind: str, namespace: str = "", *, labels: str = "", fields: str = "", metadata_only: bool = False
+    ) -> list[Object]:
         """Objects of one namespace or, without one, of all; none where the kind does not exist."""
         query = {"labelSelector": labels, "fieldSelector": fields}
+        accept = _METADATA if metadata_only else _JSON
         try:
-            items: list[Object] = self._call("GET", _path(kind, namespace), query)["items"]
+            items: list[Object] = self._call("GET", _path(kind, namespace), query, accept=accept)["items"]
         except Refusal as refusal:
             if refusal.status == 404:
                 return []
@@ -243,9 +249,10 @@ class Cluster:
         query: dict[str, str] | None = None,
         body: Object | None = None,
         *,
-        content: str = "application/json",
+        content: str = _JSON,
+        accept: str = _JSON,
     ) -> Object:
-        answer = self._request(method, path, query, body, content=content)
+        answer = self._request(method, path, query, body, content=content, accept=accept)
         try:
             parsed: Object = json.loads(answer.data)
         except ValueError:
@@ -265,10 +272,11 @@ class Cluster:
         query: dict[str, str] | None = None,
         body: Object | None = None,
         *,
-        content: str = "application/json",
+        content: str = _JSON,
+        accept: str = _JSON,
     ) -> Any:
         url = self.server + path + _query(query or {})
-        headers = {"accept": "application/json", "user-agent": MANAGER}
+        headers = {"accept": accept, "user-agent": MANAGER}
         if body is not None:
             headers["content-type"] = content
         try:

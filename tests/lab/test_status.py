@@ -148,6 +148,38 @@ def test_a_broken_tunnel_ends_with_1_and_says_what_to_do(status: Status) -> None
     assert "cluster-a to cluster-b: error (Failed to successfully ping the remote endpoint IP): open UDP 4500" in text
 
 
+def test_pods_that_keep_their_old_routes_are_named(status: Status, members: Lab) -> None:
+    """SIMULATED: Spiderpool's account of the pool. Pods, the network and when it has changed are real."""
+    api = members.api(A)
+    networks, pods = f"{site.SPIDERPOOL}/namespaces/kube-system/spidermultusconfigs", "/api/v1/namespaces/default/pods"
+    body = {"apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": "SpiderMultusConfig"}
+    spec = {"cniType": "macvlan", "macvlan": {"master": ["ens224"]}, "coordinator": {"hijackCIDR": ["10.243.0.0/18"]}}
+    container = {"name": "x", "image": "x"}
+    pool = f"{site.SPIDERPOOL}/spiderippools/{A}/status"
+    try:
+        api.create(networks, body | {"metadata": {"name": "macvlan-conf"}, "spec": spec})
+        account = {}
+        for number, name in enumerate(("before", "after", "elsewhere")):
+            if name == "after":
+                time.sleep(1.1)  # timestamps have seconds
+                api.patch(f"{networks}/macvlan-conf", {"spec": {"coordinator": {"hijackCIDR": ["172.111.0.0/16"]}}})
+            made = api.create(pods, {"metadata": {"name": name}, "spec": {"containers": [container]}})
+            if name != "elsewhere":
+                uid = made["metadata"]["uid"]
+                account[f"172.110.1.{number}"] = {"pod": f"default/{name}", "podUid": uid}
+        api.patch(pool, {"status": {"allocatedIPs": json.dumps(account)}})
+        text = status.text()
+        assert status.code == 0, text
+        told = " ".join(text.split())
+        assert "cluster-a: 1 of 2 running pods are older than the last change of kube-system/macvlan-conf (20" in told
+        assert "and keep the routes of before: default/before; restart those" in told
+    finally:
+        api.patch(pool, {"status": {"allocatedIPs": None}})
+        api.delete(f"{networks}/macvlan-conf")
+        for name in ("before", "after", "elsewhere"):
+            api.delete(f"{pods}/{name}")
+
+
 def test_gateways_that_have_stopped_reporting(status: Status) -> None:
     operator.make_stale(status.kubeconfigs[B])
     found = status.document()

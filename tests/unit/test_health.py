@@ -28,6 +28,7 @@ from mesh.health.models import (
     LinkState,
     Membership,
     Node,
+    Pod,
     Pool,
     Reading,
     Row,
@@ -475,6 +476,25 @@ SITES: dict[str, tuple[dict[str, Any], State, str]] = {
         "clusterCIDR 172.96.0.0/12 covers the underlay",
     ),
     "no clusterCIDR": ({"kube_proxy": proxy(cluster_cidr="")}, State.WARNING, "it has no clusterCIDR"),
+    "pods from before the last change of the network": (
+        {
+            "network_changed": 1000,
+            "pods": [Pod(name="default/old", created=999), Pod(name="default/new", created=1000)],
+        },
+        State.WARNING,
+        "1 of 2 running pods are older than the last change of kube-system/macvlan-conf (1970-01-01T00:16:40Z) and "
+        "keep the routes of before: default/old",
+    ),
+    "many pods from before the last change of the network": (
+        {"network_changed": 1000, "pods": [Pod(name=f"default/p{number:02}", created=1) for number in range(12)]},
+        State.WARNING,
+        "default/p08, default/p09 and 2 more",
+    ),
+    "pods that have come after the last change of the network": (
+        {"network_changed": 1000, "pods": [Pod(name="default/new", created=1001)]},
+        State.OK,
+        "all 1 running pods have the routes of kube-system/macvlan-conf",
+    ),
 }
 
 
