@@ -134,6 +134,7 @@ def test_new_key_reaches_all(documents: Documents, lab: Lab) -> None:
 @TIMEOUT
 def test_lost_broker_is_made_anew_and_all_join_it(documents: Documents, lab: Lab) -> None:
     broker, before = lab.api("cluster-a"), uids(lab)
+    key = broker.psk()
     broker.delete(BROKER)
     broker.wait(lambda: not broker.has_namespace("submariner-k8s-broker"))
     assert nothing_to_do(documents.site), "the page says that `up` does not see it"
@@ -141,6 +142,7 @@ def test_lost_broker_is_made_anew_and_all_join_it(documents: Documents, lab: Lab
     documents.run("broker lost")
     assert members(lab) == {"cluster-cluster-a", "cluster-cluster-b"}
     assert not set(uids(lab)) & set(before)
+    assert broker.psk() == key, "with another one, whoever has not joined again yet would be cut off"
 
 
 @TIMEOUT

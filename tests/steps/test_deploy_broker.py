@@ -143,6 +143,16 @@ def test_a_lost_key_is_taken_from_the_local_member(joined: Mesh, lab: Lab, stand
     assert api.psk() == BrokerInfo.decode(before).psk
 
 
+def test_a_lost_broker_is_made_anew_with_the_key_of_the_local_member(joined: Mesh, lab: Lab) -> None:
+    api, before = lab.api("cluster-a"), BrokerInfo.decode(joined.broker_info)
+    api.remove_namespace("submariner-k8s-broker")
+    api.wait(lambda: not api.has_namespace("submariner-k8s-broker"))
+    assert joined.deploy_broker().result["action"] == "deployed"
+    after = BrokerInfo.decode(joined.broker_info)
+    assert (after.psk, api.psk()) == (before.psk, before.psk)
+    assert after.token != before.token
+
+
 def test_a_lost_key_of_members_elsewhere_is_never_replaced_in_silence(mesh: Mesh, lab: Lab) -> None:
     api = lab.api("cluster-a")
     assert not mesh.deploy_broker().code
