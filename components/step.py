@@ -6,10 +6,13 @@ on every machine, and all that a step must know comes on stdin as a secret.
 """
 
 import json
+import time
 from typing import Any
 
 import pulumi
 from pulumi_command import local
+
+_STARTED = time.time()  # of the program, and so before any step of this run
 
 
 def step(
@@ -23,8 +26,9 @@ def step(
         update=run,
         delete=_command(delete) if delete else None,
         stdin=pulumi.Output.secret(stdin),
-        # stdout has broker-info or keys in it, and the engine prints it in clear unless told not to.
-        logging=local.Logging.NONE,
+        # The engine prints what is logged in clear, as it comes. stdout has broker-info or keys in it; stderr has what
+        # the step is doing, which may take minutes, and what a delete could not do: nobody reads the result of one.
+        logging=local.Logging.STDERR,
         # The previous stdout would reach the step's environment, which other processes can read.
         add_previous_output_in_env=False,
         opts=pulumi.ResourceOptions.merge(
@@ -39,11 +43,15 @@ def result(command: local.Command) -> pulumi.Output[dict[str, Any]]:
 
 
 def public(command: local.Command, *keys: str) -> pulumi.Output[dict[str, Any]]:
-    """Parts of the step's document that are no secret, as an ordinary output; its warnings are told on the way."""
+    """Parts of the step's document that are no secret, as an ordinary output; its warnings are told on the way.
+
+    Told once: a step that does not run again has its document from the state, with what was so at that time.
+    """
 
     def pick(document: dict[str, Any]) -> dict[str, Any]:
-        for warning in document.get("warnings", []):
-            pulumi.warn(warning, resource=command)
+        if document.get("warnedAt", 0) >= _STARTED:
+            for warning in document["warnings"]:
+                pulumi.warn(warning, resource=command)
         return {key: document.get(key) for key in keys}
 
     return pulumi.Output.unsecret(result(command).apply(pick))

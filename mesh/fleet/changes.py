@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from mesh.steps.activity import PENDING, WARNING
+
 if TYPE_CHECKING:
     from pulumi.automation import EngineEvent, StepEventMetadata
     from pulumi.automation.events import DiagnosticEvent
@@ -153,7 +155,9 @@ class StackChanges:
             urn = event.res_op_failed_event.metadata.urn
             self._doing.pop(urn, None)
             self._errors.setdefault(urn, [])
-        elif event.diagnostic_event and not event.diagnostic_event.ephemeral:
+        elif event.diagnostic_event and event.diagnostic_event.ephemeral:
+            return self._reported(event.diagnostic_event)
+        elif event.diagnostic_event:
             self._said(event.diagnostic_event)
         return None
 
@@ -178,11 +182,22 @@ class StackChanges:
         self.latest = next(iter(self._doing.values()), f"{finished}: done")
         return f"{finished}: done"
 
+    def _reported(self, said: "DiagnosticEvent") -> str | None:
+        """What a step says while it runs (`mesh.steps.activity`)."""
+        message = said.message.strip()
+        if message.startswith(WARNING):
+            self._warnings[message.removeprefix(WARNING)] = None
+        elif said.urn in self._doing and message.endswith(PENDING):
+            self.latest = f"{self._doing[said.urn]}: {message}"
+            return self.latest
+        return None
+
     def _said(self, said: "DiagnosticEvent") -> None:
         message = said.message.strip()
         if said.severity == "error" and message not in _SAYS_NOTHING:
-            # The step's own words are enough; which command it was is in the log.
-            self._errors.setdefault(said.urn or "", []).append(_COMMAND_FAILED.sub("", message) or message)
+            # The step's own words are enough; which command it was, and what it did before, is in the log.
+            words = [line for line in _COMMAND_FAILED.sub("", message).splitlines() if not line.endswith(PENDING)]
+            self._errors.setdefault(said.urn or "", []).append("\n".join(words) or message)
         elif said.severity == "warning" and not _ABOUT_THIS_MACHINE.match(message):
             self._warnings[message] = None
 

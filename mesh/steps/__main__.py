@@ -5,14 +5,14 @@ import json
 import logging
 import signal
 import sys
-from contextlib import suppress
+import time
 from types import FrameType
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
 from mesh.steps import activity, spec, workdir
-from mesh.steps.errors import StepError, StoppedError, TimeUpError, remember, scrub
+from mesh.steps.errors import StepError, StoppedError, TimeUpError, remember
 
 STEPS: dict[str, type[spec.Spec]] = {
     "preflight": spec.PreflightSpec,
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _run(step: str, text: str) -> Any:
+def _run(step: str, text: str) -> dict[str, Any]:
     parsed = _parse(STEPS[step], text)
     remember(*spec.secrets_of(parsed))
     logging.disable()  # libraries report what we report ourselves, and not scrubbed
@@ -60,14 +60,19 @@ def _run(step: str, text: str) -> Any:
         signal.signal(number, _stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     activity.set_limit(seconds)
+    result: dict[str, Any]
     try:
         with workdir.work_dir() as work:
             try:
-                return importlib.import_module(f"mesh.steps.{step.replace('-', '_')}").run(parsed, work)
+                result = importlib.import_module(f"mesh.steps.{step.replace('-', '_')}").run(parsed, work)
             finally:
                 _ignore_signals()  # the folder has to go in any case
     finally:
         _ignore_signals()
+    for warning in result.get("warnings", []):
+        activity.say(activity.WARNING + warning)
+    # Whoever reads the result again at a later run is to know that they are old.
+    return result | ({"warnedAt": time.time()} if result.get("warnings") else {})
 
 
 def _limit(parsed: spec.Spec) -> float:
@@ -111,9 +116,7 @@ def _describe(error: Exception) -> str:
 
 
 def _fail(sentence: str) -> int:
-    one_line = " ".join(scrub(sentence).split())
-    with suppress(OSError):
-        sys.stderr.write(one_line + "\n")
+    activity.say(sentence)
     return 1
 
 

@@ -5,6 +5,8 @@ Its text and whatever it prints end up in the console, in the state and in the e
 """
 
 import re
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -74,7 +76,7 @@ def test_the_text_is_the_same_on_every_machine(graph: Graph) -> None:
 
 def test_nothing_is_printed_and_nothing_goes_through_the_environment(graph: Graph) -> None:
     for command in graph.commands:
-        assert command.inputs["logging"] == "none"
+        assert command.inputs["logging"] == "stderr"
         assert command.inputs["addPreviousOutputInEnv"] is False
 
 
@@ -204,13 +206,13 @@ def test_a_rotated_key_reaches_the_broker_and_through_its_info_the_joins() -> No
     assert after["cluster-b-join"].spec["broker_info"] != before["cluster-b-join"].spec["broker_info"]
 
 
-def test_warnings_of_a_step_are_told() -> None:
-    def steps(step: str, spec: dict[str, object]) -> dict[str, object]:
-        return Steps()(step, spec) | ({"warnings": ["kubelet is old", "no MTU"]} if step == "join" else {})
+def test_warnings_of_a_step_are_told_when_it_has_run_and_not_again() -> None:
+    def warning(when: float) -> Callable[[str, dict[str, object]], dict[str, object]]:
+        warnings = {"warnings": ["kubelet is old", "no MTU"], "warnedAt": when}
+        return lambda step, spec: Steps()(step, spec) | (warnings if step == "join" else {})
 
-    assert sorted(run_mesh(steps=steps).warnings) == [
-        (f"{cluster}-join", warning)
-        for cluster in ("cluster-a", "cluster-b")
-        for warning in ("kubelet is old", "no MTU")
+    assert sorted(run_mesh(steps=warning(time.time())).warnings) == [
+        (f"{cluster}-join", text) for cluster in ("cluster-a", "cluster-b") for text in ("kubelet is old", "no MTU")
     ]
+    assert run_mesh(steps=warning(time.time() - 3600)).warnings == []
     assert run_mesh().warnings == []

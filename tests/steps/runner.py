@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mesh.steps.activity import PENDING, WARNING
 from mesh.steps.spec import Spec, dump
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,11 +25,19 @@ class Outcome:
     stderr: str
 
     @property
+    def said(self) -> list[str]:
+        """What it has complained of: stderr without what it was doing and what it has warned of."""
+        lines = self.stderr.splitlines()
+        return [line for line in lines if not line.endswith(PENDING) and not line.startswith(WARNING)]
+
+    @property
     def result(self) -> dict[str, Any]:
         """The document of a step that has to have succeeded."""
         assert self.code == 0, self.stderr
-        assert not self.stderr, self.stderr
+        assert not self.said, self.stderr
         document: dict[str, Any] = json.loads(self.stdout)  # exactly one
+        warnings = [line.removeprefix(WARNING) for line in self.stderr.splitlines() if line.startswith(WARNING)]
+        assert warnings == document.get("warnings", [])
         return document
 
     @property
@@ -36,11 +45,10 @@ class Outcome:
         """The sentence of a step that has to have failed."""
         assert self.code == 1, f"exit {self.code}: {self.stdout} {self.stderr}"
         assert not self.stdout
-        lines = self.stderr.splitlines()
-        assert len(lines) == 1, self.stderr
+        assert len(self.said) == 1, self.stderr
         assert "Traceback" not in self.stderr
         assert "in a way it should not" not in self.stderr, self.stderr
-        return lines[0]
+        return self.said[0]
 
 
 def start(step: str, spec: Spec | str, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
