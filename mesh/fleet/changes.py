@@ -123,6 +123,12 @@ class StackChanges:
         if line:
             self._tell(line)
 
+    def warn(self, text: str) -> None:
+        """Tell people something that no event says."""
+        with self._lock:
+            self._warnings[text] = None
+        self._tell(text)
+
     def changes(self) -> list[Change]:
         """Every resource and what was done to it, or would be; in the engine's order."""
         with self._lock:

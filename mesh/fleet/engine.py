@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +17,7 @@ from mesh.fleet.errors import FleetError
 from mesh.fleet.order import Operation
 from mesh.fleet.stacks import Stack
 
+_PENDING = "Attempting to deploy or update resources with"
 _OPERATIONS = frozenset(operation.value for operation in Operation)
 
 
@@ -101,8 +102,8 @@ class Engine:
         except (auto.InvalidVersionError, subprocess.CalledProcessError) as error:
             raise FleetError(f"The pulumi on PATH can't be used: {error}") from None
         self._folder = str(folder)
-        environment = {"PULUMI_SKIP_UPDATE_CHECK": "true"}
-        self._workspace = _Workspace(self._folder, env_vars=environment, pulumi_command=self.command)
+        self._workspace = self._workspace_with()
+        self._adopting = self._workspace_with(PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true")
 
     def stop(self) -> None:
         """Ask everything that runs to end: at the first time gracefully, at the second at once."""
@@ -138,6 +139,8 @@ class Engine:
     def run(self, stack: Stack, operation: Operation, changes: StackChanges, log: IO[str], *, dry_run: bool) -> None:
         """Do it, tell `changes` what happens, and write what the CLI prints into `log`.
 
+        An `up` after one that was killed first takes over what that may have created.
+
         Raises:
             StackFailedError: it did not succeed.
             NotStartedError: it did not start.
@@ -151,6 +154,11 @@ class Engine:
         told: dict[str, Any] = {"on_output": write, "on_error": write, "on_event": changes.on_event, "color": "never"}
         quiet: dict[str, Any] = {"suppress_outputs": True, "suppress_progress": True}
         try:
+            if operation is Operation.UP and not dry_run and (unfinished := self._unfinished(stack)):
+                changes.warn(f"a run was killed while it created {', '.join(unfinished)}: what is there is taken over")
+                rest = told | {"on_event": _without_pending(changes.on_event)}
+                auto.Stack.select(stack.name, self._adopting).up(show_secrets=False, **rest, **quiet)
+                handle.refresh(clear_pending_creates=True, show_secrets=False, **rest, **quiet)
             match operation, dry_run:
                 case Operation.PREVIEW, _:
                     handle.preview(diff=True, **told, **quiet)
@@ -168,6 +176,21 @@ class Engine:
                     handle.destroy(show_secrets=False, **told, **quiet)
         except auto.CommandError as error:
             raise StackFailedError(_message(str(error))) from None
+        except FleetError as error:
+            raise StackFailedError(str(error)) from None
+
+    def _unfinished(self, stack: Stack) -> list[str]:
+        """Names of what was being created when a run was killed: it may exist, and the state does not say so.
+
+        Kubernetes refuses to create such an object again; the steps converge by themselves.
+        """
+        deployment = json.loads(self._ask("stack", "export", "--stack", stack.name))["deployment"]
+        pending = [each for each in deployment.get("pending_operations") or [] if each["type"] == "creating"]
+        return [each["resource"]["urn"].rsplit("::", 1)[-1] for each in pending]
+
+    def _workspace_with(self, **env: str) -> _Workspace:
+        env_vars = {"PULUMI_SKIP_UPDATE_CHECK": "true", **env}
+        return _Workspace(self._folder, env_vars=env_vars, pulumi_command=self.command)
 
     def _ask(self, *args: str) -> str:
         try:
@@ -175,6 +198,17 @@ class Engine:
         except auto.CommandError as error:
             raise FleetError(f"pulumi {' '.join(args[:2])}: {_message(str(error))}") from None
         return result.stdout
+
+
+def _without_pending(take: Callable[[auto.EngineEvent], None]) -> Callable[[auto.EngineEvent], None]:
+    """What takes events, without the engine's warning of pending operations: they are being dealt with."""
+
+    def on_event(event: auto.EngineEvent) -> None:
+        said = event.diagnostic_event
+        if not (said and said.message.startswith(_PENDING)):
+            take(event)
+
+    return on_event
 
 
 def _collect(

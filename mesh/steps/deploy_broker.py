@@ -177,7 +177,7 @@ def _psk_of(cluster: Cluster, settings: BrokerSettings, broker: Object | None) -
     """The key that the mesh has where there is no Secret of ours; empty where it has none yet."""
     local = submariner.joined(cluster)
     if not broker and not cluster.get("ServiceAccount", submariner.BROKER_ADMIN, BROKER_NAMESPACE):
-        # The broker is lost, and with its key the tunnels stay up until each member joins the new one; or there was none.
+        # Lost: with its key, the tunnels stay up until each member joins the new one. Or there was none yet.
         return submariner.credentials(cluster, local).psk if local else b""
     local_member = local if local and _is_member_here(cluster, local) else None
     ours = submariner.is_ours(local_member) or submariner.is_ours(cluster.get("Namespace", BROKER_NAMESPACE))

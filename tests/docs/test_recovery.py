@@ -6,6 +6,7 @@ One mesh for the whole file: each test leaves it whole.
 """
 
 import base64
+import json
 import os
 import re
 import signal
@@ -19,8 +20,10 @@ from tests.conftest import Lab
 from tests.docs.conftest import run_block
 from tests.docs.markdown import LAB, PAGES, Block, blocks
 from tests.engine.conftest import Workspace
+from tests.steps.api import Api
 
 POOL = "/apis/spiderpool.spidernet.io/v2beta1/spiderippools"
+DEPLOYMENT = "/apis/apps/v1/namespaces/default/deployments/test-app"
 BROKER = "/api/v1/namespaces/submariner-k8s-broker"
 STACKS = ("cluster-a", "cluster-b")
 BLOCKS = {
@@ -32,6 +35,7 @@ BLOCKS = {
     "drift",
     "drift by others",
     "killed",
+    "killed, with pulumi alone",
     "new key",
     "site comes back",
     "state lost",
@@ -181,19 +185,24 @@ def test_a_cluster_leaves(documents: Documents, lab: Lab) -> None:
 
 
 @TIMEOUT
-def test_killed_up_is_made_up_for(documents: Documents, lab: Lab) -> None:
-    """Killed while it joins: the cluster has left before."""
+@pytest.mark.parametrize("block", ["killed, with pulumi alone", "killed"])
+def test_killed_up_is_made_up_for(documents: Documents, lab: Lab, block: str) -> None:
+    """Killed while it joins, when the sample app is made too: the cluster has left before."""
     site = documents.site
-    _kill_while_joining(site)
+    if lab.api("cluster-b").submariner():
+        documents.run("a cluster leaves")
+    _kill_while_joining(site, lab.api("cluster-b"))
+    pending = json.loads(site.state("cluster-b"))["deployment"]["pending_operations"]
+    assert pending
     locked = site.pulumi("up", "--yes", "--skip-preview", "--stack", "cluster-b")
     assert "the stack is currently locked by 1 lock(s)" in locked.stdout + locked.stderr
-    documents.run("killed")
+    documents.run(block)
     assert lab.api("cluster-b").joined()["spec"]["clusterID"] == "cluster-b"
     assert "pending_operations" not in site.state("cluster-b")
     assert nothing_to_do(site)
 
 
-def _kill_while_joining(site: Workspace) -> None:
+def _kill_while_joining(site: Workspace, api: Api) -> None:
     command = ["pulumi", "--non-interactive", "up", "--yes", "--skip-preview", "--stack", "cluster-b"]
     with subprocess.Popen(
         command,
@@ -207,6 +216,8 @@ def _kill_while_joining(site: Workspace) -> None:
     ) as process:
         assert process.stdout
         joining = any("cluster-b-join creating" in line for line in process.stdout)
+        # What exists has been written down as pending before; its pods take a moment until they are ready.
+        api.wait(lambda: api.get(DEPLOYMENT) is not None)
         os.kill(process.pid, signal.SIGKILL)
         assert joining, "it ended before the join began"
 
@@ -220,7 +231,8 @@ def test_dead_site_is_given_up_and_comes_back(documents: Documents, lab: Lab, tm
     dead.write_text(yaml.safe_dump(kubeconfig))
     refused = site.mesh("destroy", "--only", "cluster-b", "--yes", KUBECONFIG_CLUSTER_B=str(dead))
     assert refused.returncode == 1
-    documents.run("dead site", KUBECONFIG_CLUSTER_B=str(dead))
+    told = documents.run("dead site", KUBECONFIG_CLUSTER_B=str(dead))
+    assert "warning: cluster-b was not cleaned: the API server of cluster-b at https://127.0.0.1:1" in told
     assert site.resources("cluster-b") == []
     assert members(lab) == {"cluster-cluster-a"}
     assert lab.api("cluster-b").joined(), "nobody could reach it"

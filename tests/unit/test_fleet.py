@@ -438,6 +438,20 @@ def test_failed_stack_shows_what_failed_and_where_the_rest_is() -> None:
     assert "logs/cluster-b.log" in text_of([failed])
 
 
+def test_what_a_step_says_while_it_runs_is_progress_or_a_warning_and_no_error() -> None:
+    lines: list[str] = []
+    changes = StackChanges(lines.append)
+    changes.on_event(step("create", JOIN, "cluster-b-join", kind="resourcePreEvent", planning=False))
+    for text in ("waiting for subctl join ...\n", "warning: the broker was not cleaned\n", "whatever\n"):
+        changes.on_event(diagnostic(text, "info", types=JOIN, name="cluster-b-join", ephemeral=True))
+    assert changes.latest == "create cluster-b-join: waiting for subctl join ..."
+    assert lines == ["create cluster-b-join ...", changes.latest]
+    assert changes.warnings() == ["the broker was not cleaned"]
+    failed = 'exit status 1: running "exec sh x join":\nwaiting for subctl ...\njoin failed: no node is labelled.\n'
+    changes.on_event(diagnostic(failed, types=JOIN, name="cluster-b-join"))
+    assert changes.errors() == ["cluster-b-join: join failed: no node is labelled."]
+
+
 # The command line
 
 
