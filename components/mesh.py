@@ -141,7 +141,7 @@ class MultiClusterMesh(pulumi.ComponentResource):
         step(
             f"{name}-identity",
             "check-identity",
-            public(preflight, "clusters").apply(lambda document: dump(_identities(args.clusters, document))),
+            public(preflight, "clusters").apply(lambda document: dump(_identities(args, document))),
             pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[
@@ -153,7 +153,7 @@ class MultiClusterMesh(pulumi.ComponentResource):
                     *underlays.values(),
                 ],
             ),
-            delete="check-identity",
+            delete="check-destroy",
         )
         self.clusters = {
             site.id: {
@@ -192,13 +192,14 @@ class MultiClusterMesh(pulumi.ComponentResource):
         return Site(cluster_id, plan, access, provider)
 
 
-def _identities(clusters: Mapping[str, ClusterAccess], preflight: dict[str, Any]) -> IdentitySpec:
-    seen = preflight["clusters"]
+def _identities(args: MultiClusterMeshArgs, preflight: dict[str, Any]) -> IdentitySpec:
+    seen, host = preflight["clusters"], args.plan.broker.cluster
     return IdentitySpec(
         clusters={
             cluster_id: KnownCluster(access=access, uid=seen[cluster_id]["uid"])
-            for cluster_id, access in clusters.items()
-        }
+            for cluster_id, access in args.clusters.items()
+        },
+        broker=host if host in args.clusters else None,
     )
 
 

@@ -17,6 +17,7 @@ from mesh.steps.errors import StepError, StoppedError, TimeUpError, remember
 STEPS: dict[str, type[spec.Spec]] = {
     "preflight": spec.PreflightSpec,
     "check-identity": spec.IdentitySpec,
+    "check-destroy": spec.IdentitySpec,
     "certificate": spec.CertificateSpec,
     "spiderpool-crds": spec.ChartSpec,
     "coordinator": spec.CoordinatorSpec,

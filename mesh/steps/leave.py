@@ -13,7 +13,7 @@ from mesh.steps.kube import Cluster, UnreachableError, connect
 from mesh.steps.kubeconfig import Kubeconfig
 from mesh.steps.spec import JoinSpec
 from mesh.steps.subctl import Subctl
-from mesh.steps.submariner import BROKER_NAMESPACE, OPERATOR_NAMESPACE
+from mesh.steps.submariner import OPERATOR_NAMESPACE
 
 _SOURCE_CLUSTER = "multicluster.kubernetes.io/source-cluster"  # set by Lighthouse on what it exports
 
@@ -92,12 +92,8 @@ def _check(
             )
     if forced():
         return
-    others = [name for name in submariner.members(cluster, BROKER_NAMESPACE) if name != settings.cluster_id]
-    if spec.hosts_broker and others:
-        raise StepError(
-            f"{cluster} hosts the broker and {', '.join(others)} are still joined to it: have them leave first "
-            "(pulumi destroy in their stacks), or set MESH_FORCE=1 to cut them off"
-        )
+    if spec.hosts_broker:
+        submariner.refuse_members(cluster, but=[settings.cluster_id])
     if brokers and not spec.hosts_broker:
         raise StepError(
             f"{cluster} hosts a broker that the plan does not have there (namespace {', '.join(brokers)}), and subctl "

@@ -37,14 +37,8 @@ def _remove(cluster: Cluster, kubeconfig: Kubeconfig, spec: DeployBrokerSpec, wo
         raise StepError(
             f"the broker in {cluster} was not deployed by this project: remove it by hand (`subctl uninstall`)"
         )
-    members = submariner.members(cluster, BROKER_NAMESPACE)
-    if joined:
-        members = sorted({*members, joined["spec"].get("clusterID", cluster.name)})
-    if members and not forced():
-        raise StepError(
-            f"{', '.join(members)} are still joined to the broker in {cluster}: have them leave first (pulumi destroy "
-            "in their stacks), or set MESH_FORCE=1 to cut them off"
-        )
+    if not forced():
+        submariner.refuse_members(cluster, but=[])
     # Before subctl, which would keep a broker that is in use; without one it removes all that is Submariner's.
     cluster.delete("Broker", BROKER, BROKER_NAMESPACE)
     cluster.delete("Namespace", BROKER_NAMESPACE)

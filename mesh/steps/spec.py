@@ -48,13 +48,15 @@ class KnownCluster(Spec):
 
 
 class IdentitySpec(Spec):
-    """`check-identity`.
+    """`check-identity` and `check-destroy`.
 
     Attributes:
         clusters: what the preflight saw, by cluster ID.
+        broker: the one among them that hosts the broker; None where none does.
     """
 
     clusters: dict[ClusterId, KnownCluster]
+    broker: ClusterId | None = None
 
 
 class CertificateSpec(Spec):

@@ -1,12 +1,13 @@
 """What Submariner is made of in a cluster, and what a cluster has joined with."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mesh.plan.settings import JoinSettings
 from mesh.steps.broker_info import BrokerInfo, decode
-from mesh.steps.errors import remember
+from mesh.steps.errors import StepError, remember
 from mesh.steps.kube import Cluster, Object, connect_with_token
 
 OPERATOR_NAMESPACE = "submariner-operator"
@@ -66,6 +67,21 @@ def members(broker: Cluster, namespace: str) -> list[str]:
     names = [item["metadata"]["name"] for item in broker.list("ServiceAccount", namespace)]
     found |= {name.removeprefix("cluster-") for name in names if name.startswith("cluster-")}
     return sorted(found)
+
+
+def refuse_members(broker: Cluster, *, but: Collection[str]) -> None:
+    """Refuse to take the broker of a cluster away from those that have joined it, `but` apart.
+
+    Raises:
+        StepError: somebody is joined.
+    """
+    local = joined(broker)
+    found = {*members(broker, BROKER_NAMESPACE), *([local["spec"].get("clusterID", broker.name)] if local else [])}
+    if others := sorted(found.difference(but)):
+        raise StepError(
+            f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} still joined to the broker in {broker}: leave "
+            "first there (pulumi destroy in that stack), or set MESH_FORCE=1 to cut off who is left"
+        )
 
 
 def cluster_id_of(item: Object) -> str:

@@ -23,7 +23,7 @@ DELETES = {
     "join": "leave",
     "kube-proxy": None,
     "verify": None,
-    "check-identity": "check-identity",
+    "check-identity": "check-destroy",
 }
 
 

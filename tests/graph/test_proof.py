@@ -56,8 +56,10 @@ def test_the_identity_is_that_of_the_preflight() -> None:
                 "uid": uid(name),
             }
             for name in ("cluster-a", "cluster-c")
-        }
+        },
+        "broker": "cluster-a",
     }
+    assert run_mesh(owned=["cluster-b"], broker_info="x")["mesh-identity"].spec["broker"] is None
     assert run_mesh(preview=True)["mesh-identity"].inputs["stdin"] is UNKNOWN
 
 

@@ -46,7 +46,7 @@ def test_a_whole_life(real: Mesh, lab: Lab, scratch: Path, tmp_path: Path) -> No
     recovered = BrokerInfo.decode((tmp_path / "broker-info.subm").read_text())
     assert dataclasses.replace(recovered, url=a.server).encode() == first
 
-    assert "cluster-b are still joined" in real.leave("cluster-a").error
+    assert "cluster-b is still joined" in real.leave("cluster-a").error
     for cluster_id in reversed(real.plan.clusters):
         assert real.leave(cluster_id).result["action"] == "left"
         assert real.leave(cluster_id).result["action"] == "absent"
@@ -65,6 +65,6 @@ def test_its_errors_have_a_hint(real: Mesh, lab: Lab) -> None:
     error = real.join("cluster-b", image_overrides={"nope": "x"}).error
     assert "invalid image override" in error
     assert "correct submariner.imageOverrides" in error
-    assert "cluster-b are still joined" in real.remove_broker().error
+    assert "cluster-b is still joined" in real.remove_broker().error
     assert real.remove_broker(environment={"MESH_FORCE": "1"}).result["action"] == "removed"
     assert not lab.api("cluster-a").has_namespace("submariner-k8s-broker")
