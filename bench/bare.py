@@ -1,7 +1,7 @@
 """What a preview is compared with: the same resources by plain calls of the SDKs, without this project.
 
-`bench.engine` links this file as the `__main__.py` of a project of its own, beside a `resources.json` with what the
-project's stack has. No components, no plan, no checks; other names, because both exist in the same clusters.
+`bench.bare_project` copies this file as the `__main__.py` of a project of its own, beside a `resources.json` with what
+the project's stack has. No components, no plan, no checks; other names, because both exist in the same clusters.
 """
 
 import json

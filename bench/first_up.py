@@ -5,7 +5,6 @@ same flags. The recipe's side is a script that never has to think and makes no m
 It applies what the recipe applies and waits, as `pulumi up` does, until the apps are available.
 """
 
-import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 from kubernetes import config, dynamic
 from rich.console import Console
 
-from bench import measure, workspace
+from bench import events, measure, workspace
 from components.spiderpool import API_VERSION, network_spec, pool_spec
 from mesh.plan import derive
 from mesh.plan.settings import BROKER_INFO_FILE
@@ -137,22 +136,10 @@ def _await_app(made: workspace.Workspace, api: Any, cluster_id: str) -> None:
 
 def _project(made: workspace.Workspace) -> Timed:
     """`pulumi up`, and from its events how long each resource took."""
-    events = made.home / "events.json"
-    made.env["PULUMI_DEBUG_COMMANDS"] = "true"  # the CLI shows --event-log only then
+    log = made.home / "events.json"
+    made.env.update(events.DEBUG)
     arguments = ("up", "--yes", "--skip-preview", "--suppress-outputs", "--stack", workspace.STACK)
-    sample = made.run_pulumi(*arguments, "--event-log", str(events))
-    began: dict[str, int] = {}
-    spent: Phases = {}
-    for line in events.read_text().splitlines():
-        event = json.loads(line)
-        if "resourcePreEvent" in event:
-            began[event["resourcePreEvent"]["metadata"]["urn"]] = event["timestamp"]
-        elif "resOutputsEvent" in event:
-            metadata = event["resOutputsEvent"]["metadata"]
-            # Providers and components do nothing themselves.
-            if metadata["urn"] in began and not metadata["type"].startswith(("pulumi:", "multi-cluster-mesh:")):
-                spent[metadata["urn"].rpartition("::")[2]] = event["timestamp"] - began[metadata["urn"]]
-    return sample, spent
+    return made.run_pulumi(*arguments, "--event-log", str(log)), events.spent(log)
 
 
 def _effect(made: workspace.Workspace) -> dict[str, Any]:

@@ -17,12 +17,25 @@ from pathlib import Path
 
 from rich.table import Table
 
-_EVERY = 0.02  # seconds between two looks at the memory
-_MIB = 1024 * 1024
+MIB = 1024 * 1024
 
 
 class RunError(Exception):
     """What was to be measured has failed; the message is for people."""
+
+
+class Look:
+    """How the memory of a run is looked at.
+
+    Attributes:
+        every: seconds between two looks.
+    """
+
+    every = 0.02
+
+    def memory(self, pids: Sequence[int]) -> int:
+        """What these processes take at the moment, bytes: resident, so what they share counts for each of them."""
+        return sum(map(resident, pids))
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,7 @@ class Sample:
     Attributes:
         seconds: wall time.
         cpu: time on a CPU, of the process and of all descendants that somebody waited for.
-        peak: the largest sum of the resident memory of the process and its descendants, MiB.
+        peak: the largest sum of the memory of the process and its descendants, MiB: resident unless told otherwise.
         stdout: what it printed.
         stderr: what it complained of.
     """
@@ -78,6 +91,7 @@ def run(
     env: Mapping[str, str] | None = None,
     expect: int | None = 0,
     timeout: float = 600,
+    look: Look | None = None,
 ) -> Sample:
     """Run a program once.
 
@@ -89,15 +103,15 @@ def run(
         process = subprocess.Popen(
             argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=complaints, text=True
         )
-        peak, late = 0, False
+        look, peak, late = look or Look(), 0, False
         try:
             while process.poll() is None:
-                peak = max(peak, sum(map(_resident, _tree(process.pid))))
+                peak = max(peak, look.memory(_tree(process.pid)))
                 late = time.perf_counter() - started > timeout
                 if late:
                     break
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(_EVERY)  # wakes up at the end, so that the wall time is not rounded
+                    process.wait(look.every)  # wakes up at the end, so that the wall time is not rounded
             seconds = time.perf_counter() - started
         finally:
             if process.returncode is None:
@@ -105,13 +119,22 @@ def run(
                 process.wait()
         out.seek(0)
         complaints.seek(0)
-        sample = Sample(seconds, _cpu() - before, peak / _MIB, out.read(), complaints.read())
+        sample = Sample(seconds, _cpu() - before, peak / MIB, out.read(), complaints.read())
     if late:
         raise RunError(f"{' '.join(argv)[:200]} did not end within {timeout:g} s")
     if expect is not None and process.returncode != expect:
         said = "\n".join((sample.stdout + sample.stderr).strip().splitlines()[-12:])
         raise RunError(f"{' '.join(argv)[:200]} ended with exit code {process.returncode}: {said}")
     return sample
+
+
+def in_a_row(samples: Sequence[Sample]) -> Sample:
+    """Runs one after another as one."""
+    return Sample(
+        sum(sample.seconds for sample in samples),
+        sum(sample.cpu for sample in samples),
+        max(sample.peak for sample in samples),
+    )
 
 
 def by_turns(sides: Mapping[str, Callable[[], Sample]], rounds: int, *, warm_up: bool = True) -> dict[str, Series]:
@@ -182,7 +205,7 @@ def _tree(pid: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
     """Resident memory of one process, bytes; 0 where that cannot be told."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
