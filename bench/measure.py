@@ -199,8 +199,8 @@ def _tree(pid: int) -> list[int]:
     found, left = [], [pid]
     while left:
         found.append(left.pop())
-        for task in Path(f"/proc/{found[-1]}/task").glob("*/children"):
-            with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # it has just ended
+            for task in Path(f"/proc/{found[-1]}/task").glob("*/children"):
                 left += map(int, task.read_text().split())
     return found
 
