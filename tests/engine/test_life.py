@@ -182,6 +182,16 @@ def test_another_version_goes_one_cluster_at_a_time_and_keeps_the_key(life: Life
     assert life.psk() == key
 
 
+def test_a_new_key_is_shown_in_every_preview(life: Life) -> None:
+    life.edit(lambda plan: plan["submariner"].update(pskRotation=1))
+    done = life.mesh("preview")
+    life.edit(lambda plan: plan["submariner"].pop("pskRotation"))
+    assert "~ update: broker cluster-a-deploy-broker" in changed(done.stdout, "cluster-a")
+    for name in ALL:
+        assert f"~ update: join {name}-join" in changed(done.stdout, name)
+    assert done.stdout.count("warning: submariner.pskRotation is 1 and the broker's stack") == 2
+
+
 def test_the_broker_does_not_go_while_somebody_is_joined(life: Life) -> None:
     done = life.site.pulumi("destroy", "--yes", "--skip-preview", "--stack", "cluster-a")
     assert done.returncode != 0

@@ -22,7 +22,8 @@ HOST = {"contractVersion": 1, "cluster": {"id": "cluster-a"}, "broker": {"url": 
 
 def member(outputs: dict[str, Any], **options: Any) -> Graph:
     """A run of stack cluster-b, where the broker's stack has these outputs."""
-    return run_main(B, stack="cluster-b", references={BROKER_STACK: outputs}, **options)
+    config = B | options.pop("config", {})
+    return run_main(config, stack="cluster-b", references={BROKER_STACK: outputs}, **options)
 
 
 def test_outputs_of_the_stack_that_hosts_the_broker() -> None:
@@ -87,6 +88,20 @@ def test_broker_info_goes_from_stack_to_join_as_a_secret(preview: bool) -> None:
     assert join.secrets == {"stdin"}
     for resource in graph.resources.values():
         assert info not in resource.public, resource.name
+
+
+@pytest.mark.parametrize("has", [0, 1])
+def test_a_new_key_is_shown_in_the_preview_of_every_member(has: int) -> None:
+    outputs = HOST | {"broker": {"pskRotation": has}, "brokerInfo": "info"}
+    rotated = raw_plan({"submariner": {"pskRotation": 1}})
+    preview, up = (member(outputs, config={"mesh:plan": rotated}, preview=preview) for preview in (True, False))
+    told = (
+        "submariner.pskRotation is 1 and the broker's stack organization/multi-cluster-mesh/cluster-a is not there yet"
+    )
+    for graph in (preview, up):
+        assert [text.startswith(told) for _, text in graph.warnings] == [True] * (1 - has)
+    assert (preview["cluster-b-join"].inputs["stdin"] is UNKNOWN) == (has == 0)
+    assert up["cluster-b-join"].spec["broker_info"] == "info"
 
 
 def test_the_broker_s_stack_can_be_named() -> None:
