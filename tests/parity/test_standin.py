@@ -21,6 +21,7 @@ from lab.standin.errors import ApiError, PanicError, SubctlError, UnexplainedErr
 from lab.standin.report import Reporter
 from tests.parity.calls import Tool
 from tests.parity.recording import await_gone, wipe
+from tests.steps.api import Api, brisk_namespaces
 
 # --- what it says of itself -------------------------------------------------------------------------------------------
 
@@ -266,14 +267,19 @@ def mesh(
 ) -> Iterator[dict[str, Path]]:
     """Give two clusters, empty but for a broker, whose file is in the test's folder."""
     clusters = [kube.from_file(path) for path in kubeconfigs.values()]
-    wipe(clusters)
+    _wipe(kubeconfigs)
     for cluster in clusters:
         node = cluster.find_all("Node")[0]["metadata"]["name"]
         cluster.merge("Node", node, "", {"metadata": {"labels": {objects.GATEWAY_LABEL: "true"}}})
     deployed = standin.run("deploy-broker", "--kubeconfig", str(kubeconfigs["cluster-a"]), cwd=tmp_path)
     assert deployed.rc == 0, deployed.stderr
     yield kubeconfigs
-    wipe(clusters)
+    _wipe(kubeconfigs)
+
+
+def _wipe(kubeconfigs: dict[str, Path]) -> None:
+    with brisk_namespaces([Api(path) for path in kubeconfigs.values()]):
+        wipe([kube.from_file(path) for path in kubeconfigs.values()])
 
 
 def _join(tool: Tool, mesh: dict[str, Path], cluster: str, folder: Path, **env: str) -> Any:

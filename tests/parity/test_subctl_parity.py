@@ -15,6 +15,7 @@ import pytest
 
 from tests.parity.calls import OFFLINE, ONLINE, Call, Result, Tool, fill, flags_in_help
 from tests.parity.recording import Recorder, Recording
+from tests.steps.api import Api, brisk_namespaces
 
 # The real one alone needs some four minutes, nearly all of them waiting.
 pytestmark = pytest.mark.timeout(1200)
@@ -32,7 +33,8 @@ COMMANDS = (
 def standin_run(
     standin: Tool, kubeconfigs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, restored_clusters: None
 ) -> Recording:
-    return Recorder(standin, kubeconfigs, tmp_path_factory.mktemp("standin")).run()
+    with brisk_namespaces([Api(path) for path in kubeconfigs.values()]):
+        return Recorder(standin, kubeconfigs, tmp_path_factory.mktemp("standin")).run()
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,8 @@ def real_run(
     tmp_path_factory: pytest.TempPathFactory,
     restored_clusters: None,
 ) -> Recording:
-    recording = Recorder(real, kubeconfigs, tmp_path_factory.mktemp("real")).run()
+    with brisk_namespaces([Api(path) for path in kubeconfigs.values()]):
+        recording = Recorder(real, kubeconfigs, tmp_path_factory.mktemp("real")).run()
     # For people (pytest -s): times on a busy machine are nothing to assert.
     for step, seconds in standin_run.seconds.items():
         print(f"  {step}: stand-in {seconds:.1f} s, real {recording.seconds[step]:.1f} s")

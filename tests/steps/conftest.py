@@ -1,6 +1,5 @@
 """Fixtures of the steps' tests."""
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import GATEWAY, NODES, Lab, crd_dirs
-from tests.steps.api import BROKER, OPERATOR
+from tests.steps.api import BROKER, OPERATOR, brisk_namespaces
 from tests.steps.mesh import Mesh
 
 
@@ -39,15 +38,9 @@ def mesh(reached: Lab, clean: Lab, standin: Path) -> Mesh:
 
 @pytest.fixture
 def brisk(reached: Lab) -> Iterator[None]:
-    """Namespaces that are deleted go at once: the controller manager waits five seconds, and ten with pods in them."""
-    stop = threading.Event()
-    threads = [threading.Thread(target=reached.api(name).end_namespaces, args=[stop]) for name in reached.kubeconfigs]
-    for thread in threads:
-        thread.start()
-    yield
-    stop.set()
-    for thread in threads:
-        thread.join()
+    """Namespaces that are deleted go at once."""
+    with brisk_namespaces([reached.api(name) for name in reached.kubeconfigs]):
+        yield
 
 
 _known: dict[str, str] = {}
