@@ -46,7 +46,7 @@ Only = Annotated[
     ),
 ]
 Parallel = Annotated[
-    int, typer.Option("--parallel", min=1, metavar="N", help="Stacks at once; each takes up to 0.4 GiB of memory.")
+    int, typer.Option("--parallel", min=1, metavar="N", help="Stacks at once; each takes about 0.5 GiB of memory.")
 ]
 Logs = Annotated[
     Path, typer.Option("--logs", metavar="DIR", help="What Pulumi prints goes to DIR/<UTC time>/<stack>.log.")

@@ -46,9 +46,10 @@ def slot(kind: str, count: int) -> Iterator[None]:
     base = _base()
     handles = [os.open(base / f"{kind}-{n}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for n in range(count)]
     try:
-        with doing(f"waiting for another {kind} on this machine to end"):
-            while not any(_try_lock(handle) for handle in handles):
-                time.sleep(_POLL_SECONDS)
+        if not any(map(_try_lock, handles)):
+            with doing(f"waiting for another {kind} on this machine to end"):
+                while not any(map(_try_lock, handles)):
+                    time.sleep(_POLL_SECONDS)
         yield
     finally:
         for handle in handles:
