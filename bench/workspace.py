@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench import SkippedError, measure, plans
 from lab import LabError, clusters, engine, project, toolchain
-from lab.__main__ import WORKERS, crd_dir, find_subctl
+from lab.__main__ import crd_dir, find_subctl
 from lab.standin import faults
 from mesh.plan import CONFIG_KEY, MeshPlan, load_plan
 
@@ -89,7 +89,8 @@ def with_clusters(count: int, console: Console, *, stacks_each: bool = False) ->
             subctl, version, bin_dirs = find_subctl(home)
             raw, _ = project.adapt(raw, version, tools.kubernetes_version)
             plan = load_plan(raw)
-            kubeconfigs = clusters.up(_specs(plan), home=home, tools=tools, crd_dirs=[crd_dir()], progress=_hush)
+            specs = project.cluster_specs(plan)
+            kubeconfigs = clusters.up(specs, home=home, tools=tools, crd_dirs=[crd_dir()], progress=_hush)
         except LabError as error:
             raise SkippedError(f"no clusters can be made here: {error}") from None
         env = engine.environment(home, kubeconfigs, bin_dirs)
@@ -139,18 +140,6 @@ def _hush(_line: str) -> None:
 def _init(workspace: Workspace) -> None:
     for stack in workspace.stacks:
         workspace.run_pulumi("stack", "init", stack, "--no-select")
-
-
-def _specs(plan: MeshPlan) -> list[clusters.ClusterSpec]:
-    return [
-        clusters.ClusterSpec(
-            name=cluster_id,
-            service_cidr=cluster.service_cidr,
-            pod_cidr=cluster.pod_cidr,
-            nodes=tuple(dict.fromkeys([*(gateway.node for gateway in cluster.gateways), *WORKERS])),
-        )
-        for cluster_id, cluster in plan.clusters.items()
-    ]
 
 
 def _write(folder: Path, raw: dict[str, Any], stacks: Mapping[str, dict[str, Any]]) -> None:

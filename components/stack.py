@@ -47,15 +47,14 @@ def _broker_info(config: pulumi.Config, plan: MeshPlan) -> pulumi.Output[str]:
     def checked(outputs: dict[str, Any]) -> Any:
         info = outputs.get("brokerInfo")
         if info:
-            if _has_old_key(outputs, plan):
-                new_key = (
-                    f"submariner.pskRotation is {plan.submariner.psk_rotation} and the broker's stack {name} is not "
-                    "there yet: once it is, this cluster is cut off until it has joined with the new pre-shared key"
-                )
-                pulumi.warn(new_key)
-                # So that a preview shows the join that comes with it.
-                return UNKNOWN if pulumi.runtime.is_dry_run() else str(info)
-            return str(info)
+            if not _has_old_key(outputs, plan):
+                return str(info)
+            pulumi.warn(
+                f"submariner.pskRotation is {plan.submariner.psk_rotation} and the broker's stack {name} is not there "
+                "yet: once it is, this cluster is cut off until it has joined with the new pre-shared key"
+            )
+            # So that a preview shows the join that comes with it.
+            return UNKNOWN if pulumi.runtime.is_dry_run() else str(info)
         if not outputs:
             reason = f"it has no outputs yet: bring it up first (pulumi up --stack {plan.broker.cluster})"
             if pulumi.runtime.is_dry_run():

@@ -15,8 +15,6 @@ from lab.project import ROOT
 from lab.standin import faults
 from mesh.plan import PlanError, read_plan
 
-WORKERS = ("worker-node-1",)
-
 
 def up(home: Path, console: Console) -> int:
     """Local clusters, both stacks, a report; converges when it is run again."""
@@ -27,15 +25,7 @@ def up(home: Path, console: Console) -> int:
 
     shipped = read_plan(ROOT / "Pulumi.yaml")
     tools = toolchain.ensure(progress)
-    specs = [
-        clusters.ClusterSpec(
-            name=cluster_id,
-            service_cidr=cluster.service_cidr,
-            pod_cidr=cluster.pod_cidr,
-            nodes=tuple(dict.fromkeys([*(gateway.node for gateway in cluster.gateways), *WORKERS])),
-        )
-        for cluster_id, cluster in shipped.clusters.items()
-    ]
+    specs = project.cluster_specs(shipped)
     kubeconfigs = clusters.up(specs, home=home, tools=tools, crd_dirs=[crd_dir()], progress=progress)
     subctl, subctl_version, bin_dirs = find_subctl(home)
     env = engine.environment(home, kubeconfigs, bin_dirs)

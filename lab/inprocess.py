@@ -28,7 +28,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime import mocks, rpc
 
 from mesh.access import kubeconfig_variable
-from mesh.steps.activity import PENDING
+from mesh.steps import activity
 
 FIELD_MANAGER = "multi-cluster-mesh"
 NAME = "in-process stand-in for the Pulumi engine"
@@ -103,8 +103,7 @@ class InProcessEngine(mocks.Mocks):
             inputs["create"], shell=True, input=inputs.get("stdin", ""), capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            said = [line for line in done.stderr.splitlines() if not line.endswith(PENDING)]
-            raise InProcessError("\n".join(said) or f"exit code {done.returncode} without a word")
+            raise InProcessError(activity.failure(done.stderr) or f"exit code {done.returncode} without a word")
         return str(done.stdout).removesuffix("\n")
 
     def _apply(self, cluster: str, manifest: dict[str, Any]) -> tuple[dict[str, Any], str]:

@@ -12,10 +12,12 @@ from typing import Any
 
 import yaml
 
+from lab.clusters import ClusterSpec
 from mesh.plan import CONFIG_KEY, MeshPlan, load_plan
 from mesh.plan.settings import supports_kubernetes
 
 ROOT = Path(__file__).resolve().parents[1]
+WORKERS = ("worker-node-1",)
 LINKS = ("__main__.py", "mesh", "components", ".venv")
 
 
@@ -65,6 +67,19 @@ def prepare(home: Path, *, subctl_version: str, kubernetes_version: str) -> LabP
             shutil.copyfile(path, target)
     ordered = sorted(shipped_stacks, key=lambda stack: stack != plan.broker.cluster)
     return LabProject(project["name"], folder, plan, tuple(ordered), tuple(adapted))
+
+
+def cluster_specs(plan: MeshPlan) -> list[ClusterSpec]:
+    """The local clusters that a plan wants: its gateway nodes, and a worker."""
+    return [
+        ClusterSpec(
+            name=cluster_id,
+            service_cidr=cluster.service_cidr,
+            pod_cidr=cluster.pod_cidr,
+            nodes=tuple(dict.fromkeys([*(gateway.node for gateway in cluster.gateways), *WORKERS])),
+        )
+        for cluster_id, cluster in plan.clusters.items()
+    ]
 
 
 def adapt(shipped: dict[str, Any], subctl_version: str, kubernetes_version: str) -> tuple[dict[str, Any], list[str]]:

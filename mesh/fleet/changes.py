@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from mesh.steps.activity import PENDING, WARNING
+from mesh.steps import activity
 
 if TYPE_CHECKING:
     from pulumi.automation import EngineEvent, StepEventMetadata
@@ -191,9 +191,9 @@ class StackChanges:
     def _reported(self, said: "DiagnosticEvent") -> str | None:
         """What a step says while it runs (`mesh.steps.activity`)."""
         message = said.message.strip()
-        if message.startswith(WARNING):
-            self._warnings[message.removeprefix(WARNING)] = None
-        elif said.urn in self._doing and message.endswith(PENDING):
+        if message.startswith(activity.WARNING):
+            self._warnings[message.removeprefix(activity.WARNING)] = None
+        elif said.urn in self._doing and message.endswith(activity.PENDING):
             self.latest = f"{self._doing[said.urn]}: {message}"
             return self.latest
         return None
@@ -202,8 +202,8 @@ class StackChanges:
         message = said.message.strip()
         if said.severity == "error" and message not in _SAYS_NOTHING:
             # The step's own words are enough; which command it was, and what it did before, is in the log.
-            words = [line for line in _COMMAND_FAILED.sub("", message).splitlines() if not line.endswith(PENDING)]
-            self._errors.setdefault(said.urn or "", []).append("\n".join(words) or message)
+            words = activity.failure(_COMMAND_FAILED.sub("", message))
+            self._errors.setdefault(said.urn or "", []).append(words or message)
         elif said.severity == "warning" and not _ABOUT_THIS_MACHINE.match(message):
             self._warnings[message] = None
 

@@ -103,7 +103,6 @@ class Engine:
             raise FleetError(f"The pulumi on PATH can't be used: {error}") from None
         self._folder = str(folder)
         self._workspace = self._workspace_with()
-        self._adopting = self._workspace_with(PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true")
 
     def stop(self) -> None:
         """Ask everything that runs to end: at the first time gracefully, at the second at once."""
@@ -157,7 +156,8 @@ class Engine:
             if operation is Operation.UP and not dry_run and (unfinished := self._unfinished(stack)):
                 changes.warn(f"a run was killed while it created {', '.join(unfinished)}: what is there is taken over")
                 rest = told | {"on_event": _without_pending(changes.on_event)}
-                auto.Stack.select(stack.name, self._adopting).up(show_secrets=False, **rest, **quiet)
+                adopting = self._workspace_with(PULUMI_K8S_UPSERT_EXISTING_OBJECTS="true")
+                auto.Stack.select(stack.name, adopting).up(show_secrets=False, **rest, **quiet)
                 handle.refresh(clear_pending_creates=True, show_secrets=False, **rest, **quiet)
             match operation, dry_run:
                 case Operation.PREVIEW, _:

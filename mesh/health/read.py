@@ -4,7 +4,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
@@ -113,6 +113,11 @@ def network_plugins(config: str) -> dict[str, dict[str, Any]]:
         return {plugin["type"]: plugin for plugin in parsed.get("plugins") or [parsed]}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def timestamp(seconds: float) -> str:
+    """Unix seconds as a time in UTC, as people and programs read it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def first_address(cidr: str) -> str:
@@ -235,8 +240,8 @@ def _changed(network: Object | None) -> int | None:
     return max(map(_seconds, (metadata["creationTimestamp"], *(entry["time"] for entry in specs if "time" in entry))))
 
 
-def _seconds(timestamp: str) -> int:
-    return int(datetime.fromisoformat(timestamp).timestamp())
+def _seconds(stamp: str) -> int:
+    return int(datetime.fromisoformat(stamp).timestamp())
 
 
 def _coordinator(cluster: Cluster) -> Coordinator | None:

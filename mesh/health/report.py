@@ -1,7 +1,7 @@
 """The mesh as a whole: all clusters that could be read, judged together."""
 
+import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from mesh.health import probes, site, tunnel
 from mesh.health.expect import Expected, expected
 from mesh.health.models import DataPath, Finding, Link, LinkState, Model, Pool, Reading, State
 from mesh.health.parallel import in_parallel
-from mesh.health.read import read
+from mesh.health.read import read, timestamp
 from mesh.plan import MeshPlan
 from mesh.steps.kube import Cluster, connect
 
@@ -193,7 +193,7 @@ def judge(
 
 def now() -> str:
     """The time in UTC, as people and programs read it."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return timestamp(time.time())
 
 
 def proven_by(link: Link, data_path: DataPath) -> Link:

@@ -6,11 +6,10 @@ Spiderpool needs (facts: spiderpool.md 2, 3 and 6).
 
 import ipaddress
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from mesh.health.expect import Expected
 from mesh.health.models import Finding, KubeProxy, SiteReading, State
-from mesh.health.read import network_plugins
+from mesh.health.read import network_plugins, timestamp
 from mesh.plan.types import version_tuple
 
 FEW_ADDRESSES = 3
@@ -105,11 +104,10 @@ def _routes(expected: Expected, reading: SiteReading) -> Iterator[Finding]:
     older = sorted(pod.name for pod in reading.pods if pod.created < changed)
     if older:
         more = f" and {len(older) - NAMED} more" if len(older) > NAMED else ""
-        when = datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         yield _warning(
             "routes",
             f"{len(older)} of {len(reading.pods)} running pods are older than the last change of {expected.network} "
-            f"({when}) and keep the routes of before: {', '.join(older[:NAMED])}{more}",
+            f"({timestamp(changed)}) and keep the routes of before: {', '.join(older[:NAMED])}{more}",
             "restart those that have to reach a cluster that has come since (`kubectl rollout restart`)",
         )
     else:

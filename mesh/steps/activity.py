@@ -33,6 +33,11 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
+def failure(said: str) -> str:
+    """What a step failed with, out of all that it has said on stderr."""
+    return "\n".join(line for line in said.splitlines() if not line.endswith(PENDING))
+
+
 def current() -> str:
     """What was being done last."""
     return _doing[-1] if _doing else ""

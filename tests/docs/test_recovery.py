@@ -89,13 +89,6 @@ def members(lab: Lab) -> set[str]:
     return {name for name in accounts if name.startswith("cluster-")}
 
 
-def edit_plan(site: Workspace, **submariner: int) -> None:
-    path = site.folder / "Pulumi.yaml"
-    document = yaml.safe_load(path.read_text())
-    document["config"]["mesh:plan"]["value"]["submariner"] |= submariner
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-
-
 def shrink_pool(lab: Lab, manager: str) -> None:
     changes = {"spec": {"ips": ["172.111.1.1-172.111.1.9"]}}
     lab.api("cluster-b").patch(f"{POOL}/cluster-b?fieldManager={manager}", changes)
@@ -128,7 +121,7 @@ def test_drift_by_others_is_undone(documents: Documents, lab: Lab) -> None:
 @TIMEOUT
 def test_new_key_reaches_all(documents: Documents, lab: Lab) -> None:
     before = lab.api("cluster-a").psk()
-    edit_plan(documents.site, pskRotation=1)
+    documents.site.change_plan(lambda plan: plan["submariner"].update(pskRotation=1))
     documents.run("new key")
     after = lab.api("cluster-a").psk()
     assert after != before
@@ -142,7 +135,7 @@ def test_lost_broker_is_made_anew_and_all_join_it(documents: Documents, lab: Lab
     broker.delete(BROKER)
     broker.wait(lambda: not broker.has_namespace("submariner-k8s-broker"))
     assert nothing_to_do(documents.site), "the page says that `up` does not see it"
-    edit_plan(documents.site, stepTimeout=901)
+    documents.site.change_plan(lambda plan: plan["submariner"].update(stepTimeout=901))
     documents.run("broker lost")
     assert members(lab) == {"cluster-cluster-a", "cluster-cluster-b"}
     assert not set(uids(lab)) & set(before)

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +80,13 @@ class Workspace:
             yield
         finally:
             path.write_text(before)
+
+    def change_plan(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change the plan for good, by its keys."""
+        path = self.folder / "Pulumi.yaml"
+        document = yaml.safe_load(path.read_text())
+        change(document["config"]["mesh:plan"]["value"])
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def logs(self) -> str:
         """Everything in the log folder."""

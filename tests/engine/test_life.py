@@ -6,11 +6,10 @@ whole file: each test goes on from where the one before has left it.
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 from lab import clusters, toolchain
 from mesh.access import kubeconfig_variable
@@ -31,13 +30,6 @@ class Life:
     def __init__(self, site: Workspace, apis: dict[str, Api]) -> None:
         self.site = site
         self.apis = apis
-
-    def edit(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change the plan."""
-        path = self.site.folder / "Pulumi.yaml"
-        document = yaml.safe_load(path.read_text())
-        change(document["config"]["mesh:plan"]["value"])
-        path.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def mesh(self, *arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
         """Run `mesh`, which has to succeed."""
@@ -92,7 +84,7 @@ def test_a_third_cluster_joins_and_nobody_else_joins_again(life: Life) -> None:
         pool["gateway"] = "172.112.0.1"
         plan["clusters"]["cluster-c"] = plan["clusters"]["cluster-b"] | NEW | {"pools": [pool]}
 
-    life.edit(add)
+    life.site.change_plan(add)
     (life.site.folder / "Pulumi.cluster-c.yaml").write_text("config: {mesh:cluster: cluster-c}\n")
     done = life.mesh("up", "--yes", "--init")
     assert life.spec("cluster-c")["clusterID"] == "cluster-c"
@@ -110,7 +102,7 @@ def test_a_third_cluster_joins_and_nobody_else_joins_again(life: Life) -> None:
 def test_another_gateway_node_takes_the_label_of_the_former_one(life: Life) -> None:
     before = life.uids(*ALL)
     other = next(node for node in NODES if node != GATEWAY)
-    life.edit(lambda plan: plan["clusters"]["cluster-c"].update(gateways=[{"node": other}]))
+    life.site.change_plan(lambda plan: plan["clusters"]["cluster-c"].update(gateways=[{"node": other}]))
     done = life.mesh("up", "--yes")
     labels = {node: life.apis["cluster-c"].one(f"/api/v1/nodes/{node}")["metadata"]["labels"] for node in NODES}
     assert [node for node in NODES if labels[node].get("submariner.io/gateway") == "true"] == [other]
@@ -133,7 +125,7 @@ def test_what_the_join_takes_in_place_is_changed_in_place_once(
     life: Life, settings: dict[str, Any], field: str, value: object
 ) -> None:
     before = life.uids(*ALL)
-    life.edit(lambda plan: plan["submariner"].update(settings))
+    life.site.change_plan(lambda plan: plan["submariner"].update(settings))
     done = life.mesh("up", "--yes")
     for name in ALL:
         assert f"~ update: join {name}-join" in changed(done.stdout, name)
@@ -153,7 +145,7 @@ def test_the_health_check_of_all_goes_on_when_every_gateway_declares_its_address
             node = gateway if isinstance(gateway, str) else gateway["node"]
             cluster["gateways"] = [{"node": node, "address": cluster["podCIDR"].replace(".0.0/16", ".0.11")}]
 
-    life.edit(declare)
+    life.site.change_plan(declare)
     life.mesh("up", "--yes")
     assert all(life.spec(name)["connectionHealthCheck"]["enabled"] for name in ALL)
     assert life.uids(*ALL) == before
@@ -164,7 +156,7 @@ def test_another_version_goes_one_cluster_at_a_time_and_keeps_the_key(life: Life
     old = life.spec("cluster-a")["version"]
     major, minor, patch = old.split(".")
     new = f"{major}.{int(minor) + 1}.{patch}"
-    life.edit(lambda plan: plan["submariner"].update(version=new))
+    life.site.change_plan(lambda plan: plan["submariner"].update(version=new))
     refused = life.site.mesh("up", "--yes", "--only", "cluster-a")
     assert refused.returncode == 1
     assert f"subctl is {old} and submariner.version is {new}: install subctl {new}" in refused.stdout
@@ -183,9 +175,9 @@ def test_another_version_goes_one_cluster_at_a_time_and_keeps_the_key(life: Life
 
 
 def test_a_new_key_is_shown_in_every_preview(life: Life) -> None:
-    life.edit(lambda plan: plan["submariner"].update(pskRotation=1))
+    life.site.change_plan(lambda plan: plan["submariner"].update(pskRotation=1))
     done = life.mesh("preview")
-    life.edit(lambda plan: plan["submariner"].pop("pskRotation"))
+    life.site.change_plan(lambda plan: plan["submariner"].pop("pskRotation"))
     assert "~ update: broker cluster-a-deploy-broker" in changed(done.stdout, "cluster-a")
     for name in ALL:
         assert f"~ update: join {name}-join" in changed(done.stdout, name)
@@ -206,7 +198,7 @@ def test_one_that_leaves_takes_its_traces_along_and_the_others_stay_joined(life:
     assert life.apis["cluster-c"].submariner() is None
     accounts = life.apis["cluster-a"].names(f"{BROKER}/serviceaccounts")
     assert {name for name in accounts if name.startswith("cluster-")} == {"cluster-cluster-a", "cluster-cluster-b"}
-    life.edit(lambda plan: plan["clusters"].pop("cluster-c"))
+    life.site.change_plan(lambda plan: plan["clusters"].pop("cluster-c"))
     (life.site.folder / "Pulumi.cluster-c.yaml").unlink()
     life.mesh("up", "--yes")
     for name in OLD:
