@@ -232,7 +232,10 @@ def _allocated(text: str | None) -> Iterator[str]:
 
 
 def _changed(network: Object | None) -> int | None:
-    """When somebody last changed the spec of an object; its creation counts."""
+    """When the spec of an object was last changed; its creation counts.
+
+    The API server keeps one time for all that one field manager has set, so other fields of the same manager count too.
+    """
     if network is None:
         return None
     metadata = network["metadata"]

@@ -19,8 +19,9 @@ import yaml
 from lab import standin as stand_in
 from lab.project import adapt
 from lab.standin import operator
-from mesh.access import kubeconfig_variable
+from mesh.access import ClusterAccess, kubeconfig_variable
 from mesh.plan import load_plan
+from mesh.steps import kube
 from tests.conftest import GATEWAY, NODES, ROOT, Lab, crd_dirs
 from tests.lab.browser import Browser
 from tests.steps import site
@@ -168,6 +169,9 @@ def test_pods_that_keep_their_old_routes_are_named(status: Status, members: Lab)
                 uid = made["metadata"]["uid"]
                 account[f"172.110.1.{number}"] = {"pod": f"default/{name}", "podUid": uid}
         api.patch(pool, {"status": {"allocatedIPs": json.dumps(account)}})
+        time.sleep(1.1)
+        note = {"metadata": {"annotations": {"note": "no change of the network"}}}
+        api.patch(f"{networks}/macvlan-conf?fieldManager=somebody", note)
         text = status.text()
         assert status.code == 0, text
         told = " ".join(text.split())
@@ -178,6 +182,14 @@ def test_pods_that_keep_their_old_routes_are_named(status: Status, members: Lab)
         api.delete(f"{networks}/macvlan-conf")
         for name in ("before", "after", "elsewhere"):
             api.delete(f"{pods}/{name}")
+
+
+def test_a_list_may_be_of_metadata_alone(members: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG_CLUSTER_A", str(members.kubeconfigs[A]))
+    cluster, _ = kube.connect(ClusterAccess.of(A), A, tmp_path)
+    found = cluster.list("Node", metadata_only=True)
+    assert {node["metadata"]["name"] for node in found} == set(NODES)
+    assert not any("spec" in node or "status" in node for node in found)
 
 
 def test_gateways_that_have_stopped_reporting(status: Status) -> None:

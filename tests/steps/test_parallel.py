@@ -36,6 +36,8 @@ def test_at_most_five_joins_at_once(joined: Mesh, tmp_path: Path, monkeypatch: p
         outcomes = [finish(step) for step in steps]
     assert all("subctl join in cluster-b said: no" in outcome.error for outcome in outcomes)
     assert log.read_text().count("+") == JOINS
+    told = ["waiting for another join on this machine to end" in outcome.stderr for outcome in outcomes]
+    assert told.count(True) == JOINS - AT_ONCE, "only those that had to wait say so"
 
 
 def _waits(pid: int) -> bool:
