@@ -11,8 +11,8 @@ up: venv       ## two local clusters and the mesh between them, then a report
 down: venv     ## take all of it away
 	@$(RUN) -m lab down
 
-test: venv
-	@$(RUN) -m pytest
+test: venv     ## two files of tests at a time, each worker with control planes of its own: they wait more than they compute
+	@$(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 check: venv
 	@$(VENV)/bin/ruff check .

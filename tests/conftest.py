@@ -10,8 +10,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,8 +40,17 @@ class Lab:
         return Api(self.kubeconfigs[cluster_id])
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Build the control planes before the workers start, where there are several: else their tests wait for it."""
+    config = session.config
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        with suppress(LabError):  # the tests that need them say so
+            toolchain.ensure(lambda line: reporter.write(f"{line}\n", flush=True))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the first test that needs the control planes the time to build them."""
+    """Give the first test that needs the control planes the time to build them, where there is one worker."""
     for item in items:
         if "lab" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(COLD_SECONDS))

@@ -1,6 +1,7 @@
 """Plans to test with: the recipe's own, corrected, and changes to it."""
 
 import copy
+import enum
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,14 @@ import pytest
 
 from mesh.plan import PlanError, Problem, load_plan
 
-REMOVED = object()
+
+class _Marker(enum.Enum):
+    """An enum for its repr, which is in the names of tests: they have to be the same in every process."""
+
+    REMOVED = "removed"
+
+
+REMOVED = _Marker.REMOVED
 """As a value in `changed`: take the field out."""
 
 _SEED: dict[str, Any] = {
