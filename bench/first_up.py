@@ -23,6 +23,7 @@ from mesh.plan.settings import BROKER_INFO_FILE
 SIZES = {2: 0.75, 4: 0.5}  # clusters: the wanted share of the recipe's time
 ROUNDS = 3
 APP_SECONDS = 120
+DEPLOY_BROKER, JOIN = "subctl deploy-broker", "subctl join"
 Phases = dict[str, float]
 Timed = tuple[measure.Sample, Phases]
 
@@ -40,6 +41,7 @@ def run(console: Console) -> None:
         for name, side in sides.items():
             console.print(_where(name, side.phases))
         console.print("Resources are made side by side: theirs add up to more than the whole.", highlight=False)
+        console.print(_floor(sides["recipe"].phases, series["recipe"].seconds), highlight=False)
 
 
 class _Side:
@@ -61,11 +63,28 @@ class _Side:
 
 def _where(side: str, rounds: list[Phases]) -> Any:
     """Where the time went, the longest first, of the round in the middle."""
-    middle = sorted(rounds, key=lambda spent: sum(spent.values()))[len(rounds) // 2]
     made = measure.table(f"Where the time of {side} goes", "", "s")
-    for name, seconds in sorted(middle.items(), key=lambda item: -item[1])[:12]:
+    for name, seconds in sorted(_middle(rounds).items(), key=lambda item: -item[1])[:12]:
         made.add_row(name, f"{seconds:.1f}")
     return made
+
+
+def _floor(rounds: list[Phases], recipe: float) -> str:
+    """What no order of subctl's commands can go below, however much else is done at the same time.
+
+    A join reads what deploy-broker writes last (subctl pkg/deploy/broker.go, pkg/join/join.go), so they cannot overlap.
+    """
+    spent = _middle(rounds)
+    (deploy,) = (seconds for name, seconds in spent.items() if name.endswith(DEPLOY_BROKER))
+    least = deploy + max(seconds for name, seconds in spent.items() if name.endswith(JOIN))
+    return (
+        f"subctl deploy-broker and then the slowest {JOIN}, with nothing before, between or after them: {least:.1f} s, "
+        f"{least / recipe:.2f} x recipe."
+    )
+
+
+def _middle(rounds: list[Phases]) -> Phases:
+    return sorted(rounds, key=lambda spent: sum(spent.values()))[len(rounds) // 2]
 
 
 def _recipe(made: workspace.Workspace) -> Timed:
@@ -88,14 +107,14 @@ def _recipe(made: workspace.Workspace) -> Timed:
             spec = {"spec": network_spec(cluster, hijacked)}
             _apply(apis[cluster_id], API_VERSION, "SpiderMultusConfig", network.name, network.namespace, spec)
     host = made.plan.broker.cluster
-    with phase(f"{host}: subctl deploy-broker"):
+    with phase(f"{host}: {DEPLOY_BROKER}"):
         _subctl(made, "deploy-broker", host, *derive.broker_settings(made.plan).flags())
     for cluster_id, cluster in made.plan.clusters.items():
         with phase(f"{cluster_id}: label gateways"):
             for gateway in cluster.gateways:
                 labels = {"metadata": {"labels": {derive.GATEWAY_LABEL: "true"}}}
                 _apply(apis[cluster_id], "v1", "Node", gateway.node, "", labels)
-        with phase(f"{cluster_id}: subctl join"):
+        with phase(f"{cluster_id}: {JOIN}"):
             _subctl(made, "join", cluster_id, BROKER_INFO_FILE, *derive.join_settings(made.plan, cluster_id).flags())
     with phase("all apps available"):
         for cluster_id in made.plan.clusters:
