@@ -80,6 +80,7 @@ class MultiClusterMesh(pulumi.ComponentResource):
             dump(
                 PreflightSpec(
                     clusters=dict(args.clusters),
+                    broker=plan.broker.cluster,
                     version=plan.submariner.version,
                     ignore_requirements=plan.submariner.ignore_requirements,
                 )

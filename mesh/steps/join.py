@@ -108,12 +108,8 @@ def _joined(cluster: Cluster, info: BrokerInfo, settings: JoinSettings) -> Objec
     found = submariner.joined(cluster)
     if not found or found["metadata"].get("deletionTimestamp"):  # subctl waits until it is gone
         return None
-    cluster_id = found["spec"].get("clusterID")
-    if cluster_id != settings.cluster_id:
-        raise StepError(
-            f"the cluster at {cluster.server} has already joined as {cluster_id} and is to join as {cluster}: correct "
-            f"the kubeconfig if it is the wrong cluster, else have it leave as {cluster_id} first"
-        )
+    if another := submariner.joined_as_another(cluster, found):
+        raise StepError(another)
     own = submariner.credentials(cluster, found)
     if not (submariner.is_ours(found) or settings.adopt or submariner.is_member_of(found, own, info)):
         raise StepError(

@@ -6,7 +6,7 @@ from typing import Any
 
 from mesh.access import ClusterAccess
 from mesh.plan.settings import supports_kubernetes
-from mesh.steps import subctl, submariner
+from mesh.steps import deploy_broker, subctl, submariner
 from mesh.steps.activity import doing
 from mesh.steps.errors import StepError
 from mesh.steps.kube import Cluster, connect
@@ -70,6 +70,22 @@ class _Check:
                 f"permission denied in {self.name}: its credentials may not {', '.join(denied)}; use ones with "
                 "cluster-admin rights"
             )
+        elif wrong := self._other_cluster(cluster):
+            self.problems.append(wrong)
+
+    def _other_cluster(self, cluster: Cluster) -> str:
+        """What is wrong where the kubeconfig leads to a cluster of another stack, by what that has left in it.
+
+        Before anything is made: the join would notice as well, but only after this cluster's pools are in the other's.
+        """
+        if found := submariner.joined(cluster):
+            return submariner.joined_as_another(cluster, found)
+        if self.name != self._spec.broker and deploy_broker.is_ours(cluster):
+            return (
+                f"the cluster at {cluster.server} hosts the broker, which is {self._spec.broker} in the plan, and is to"
+                f" be {self.name}: correct {self._access.variable} or mesh:context"
+            )
+        return ""
 
 
 def run(spec: PreflightSpec, work: Path) -> dict[str, Any]:

@@ -26,11 +26,13 @@ class PreflightSpec(Spec):
 
     Attributes:
         clusters: how each cluster is reached, by cluster ID.
+        broker: ID of the cluster that hosts the broker, be it one of these or not.
         version: of Submariner, and so in major and minor of subctl.
         ignore_requirements: a Kubernetes that Submariner does not support gives a warning only.
     """
 
     clusters: dict[ClusterId, ClusterAccess]
+    broker: ClusterId
     version: Version
     ignore_requirements: bool = False
 

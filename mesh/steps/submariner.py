@@ -33,6 +33,17 @@ def joined(cluster: Cluster) -> Object | None:
     return found
 
 
+def joined_as_another(cluster: Cluster, found: Object) -> str:
+    """What is wrong where a cluster has joined under another ID than the one it is to have; empty where it has not."""
+    cluster_id = found["spec"].get("clusterID")
+    if cluster_id == cluster.name:
+        return ""
+    return (
+        f"the cluster at {cluster.server} has already joined as {cluster_id} and is to join as {cluster}: correct the "
+        f"kubeconfig if it is the wrong cluster, else have it leave as {cluster_id} first"
+    )
+
+
 def account(cluster_id: str) -> str:
     """Name of a member's ServiceAccount on the broker."""
     return f"cluster-{cluster_id}"

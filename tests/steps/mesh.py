@@ -55,7 +55,7 @@ class Mesh:
     def preflight_spec(self, **accesses: ClusterAccess) -> PreflightSpec:
         named = {name.replace("_", "-"): access for name, access in accesses.items()}
         clusters = named or {name: self.access(name) for name in self.plan.clusters}
-        return PreflightSpec(clusters=clusters, version=self.version)
+        return PreflightSpec(clusters=clusters, broker=self.plan.broker.cluster, version=self.version)
 
     def deploy_broker(self, *, environment: dict[str, str] | None = None, **changes: Any) -> Outcome:
         outcome = run("deploy-broker", self.broker_spec(**changes), environment)

@@ -59,6 +59,28 @@ def test_two_ids_must_not_lead_to_one_cluster(mesh: Mesh, lab: Lab, monkeypatch:
     assert "cluster-a and cluster-b lead to the same cluster" in error
 
 
+@pytest.mark.parametrize("joined", ["cluster-b", "cluster-a", None])
+def test_the_cluster_of_another_stack_is_refused(
+    mesh: Mesh, clean: Lab, joined: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kubeconfig is one stack's by mistake, which the stack alone cannot see by comparing its own clusters."""
+    assert mesh.deploy_broker().result["action"] == "deployed"
+    if joined:
+        assert mesh.join(joined).result["action"] == "joined"
+    there = joined or "cluster-a"
+    other = "cluster-a" if there == "cluster-b" else "cluster-b"
+    assert run("preflight", mesh.preflight_spec()).result  # as it should be
+    monkeypatch.setenv(ClusterAccess.of(other).variable, str(clean.kubeconfigs[there]))
+    spec = mesh.preflight_spec(**{other: ClusterAccess.of(other)})
+    error = run("preflight", spec).error
+    server = clean.api(there).server
+    if joined:
+        assert f"the cluster at {server} has already joined as {there} and is to join as {other}: correct" in error
+    else:
+        said = f"the cluster at {server} hosts the broker, which is cluster-a in the plan, and is to be cluster-b: "
+        assert said + "correct KUBECONFIG_CLUSTER_B or mesh:context" in error
+
+
 def test_subctl_has_to_be_there(mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESH_PYTHON", os.sys.executable)  # type: ignore[attr-defined]
     without = [part for part in os.environ["PATH"].split(":") if not (Path(part) / "subctl").exists()]

@@ -34,8 +34,8 @@ def test_the_order_of_a_dict_does_not_matter(order: list[str]) -> None:
 @given(st.permutations(["cluster-a", "cluster-b", "cluster-c"]))
 def test_the_order_of_clusters_does_not_matter(order: list[str]) -> None:
     clusters = {name: ClusterAccess.of(name) for name in order}
-    texts = {dump(PreflightSpec(clusters=clusters, version="0.24.1"))}
-    assert texts == {dump(PreflightSpec(clusters=dict(sorted(clusters.items())), version="0.24.1"))}
+    texts = {dump(PreflightSpec(clusters=clusters, broker="a", version="0.24.1"))}
+    assert texts == {dump(PreflightSpec(clusters=dict(sorted(clusters.items())), broker="a", version="0.24.1"))}
 
 
 def test_other_specs_give_other_texts() -> None:
@@ -52,7 +52,7 @@ def test_every_secret_is_found_and_a_path_is_none() -> None:
     contents = ClusterAccess.of("cluster-b", kubeconfig="kind: Config\n")
     assert secrets_of(_spec(access=contents)) == ["kind: Config\n", "the-broker-info"]
     assert secrets_of(_spec(access=ClusterAccess.of("cluster-b", kubeconfig="b.yaml"))) == ["the-broker-info"]
-    two = PreflightSpec(clusters={"a": contents, "b": contents}, version="0.24.1")
+    two = PreflightSpec(clusters={"a": contents, "b": contents}, broker="a", version="0.24.1")
     assert secrets_of(two) == ["kind: Config\n"] * 2
 
 
