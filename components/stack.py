@@ -4,12 +4,14 @@ from typing import Any
 
 import pulumi
 from pulumi.output import UNKNOWN
+from pulumi.runtime.config import get_config_env
 
 from components.mesh import MultiClusterMesh, MultiClusterMeshArgs
 from components.readme import readme
 from mesh.access import ClusterAccess
 from mesh.outputs import CONTRACT_VERSION, StackOutputs
 from mesh.plan import MeshPlan
+from mesh.stack_config import StackConfigError, check_keys, owned_clusters
 
 
 def mesh_args(config: pulumi.Config, plan: MeshPlan) -> MultiClusterMeshArgs:
@@ -20,9 +22,18 @@ def mesh_args(config: pulumi.Config, plan: MeshPlan) -> MultiClusterMeshArgs:
     cluster's ID in the same project).
 
     Raises:
-        pulumi.RunError: a cluster is missing in the config or in the plan.
+        pulumi.RunError: a key of the config does not exist, or a cluster is missing in the config or in the plan.
     """
-    owned = config.get_object("clusters") or [config.require("cluster")]
+    try:
+        check_keys(get_config_env())
+        owned = owned_clusters(config.get("cluster"), _list(config, "clusters"))
+    except StackConfigError as error:
+        raise pulumi.RunError(str(error)) from None
+    if not owned:
+        raise pulumi.RunError(
+            "mesh:cluster is not set: say which cluster of the plan this stack owns, "
+            f"pulumi config set mesh:cluster <{'|'.join(plan.clusters)}>"
+        )
     unknown = [cluster_id for cluster_id in owned if cluster_id not in plan.clusters]
     if unknown:
         raise pulumi.RunError(
@@ -38,6 +49,14 @@ def mesh_args(config: pulumi.Config, plan: MeshPlan) -> MultiClusterMeshArgs:
     clusters = {cluster_id: ClusterAccess.of(cluster_id, context, kubeconfig) for cluster_id in owned}
     broker_info = None if plan.broker.cluster in clusters else _broker_info(config, plan)
     return MultiClusterMeshArgs(plan=plan, clusters=clusters, broker_info=broker_info)
+
+
+def _list(config: pulumi.Config, key: str) -> Any:
+    """A list; the text as it is where it is none, as after `pulumi config set mesh:clusters cluster-a`."""
+    try:
+        return config.get_object(key)
+    except pulumi.ConfigTypeError:
+        return config.get(key)
 
 
 def _broker_info(config: pulumi.Config, plan: MeshPlan) -> pulumi.Output[str]:

@@ -11,6 +11,7 @@ import yaml
 from mesh.access import kubeconfig_variable
 from mesh.fleet.errors import FleetError
 from mesh.plan import CONFIG_KEY, MeshPlan, read_plan
+from mesh.stack_config import StackConfigError, check_keys, owned_clusters
 
 PROJECT_FILE = "Pulumi.yaml"
 
@@ -79,14 +80,17 @@ def load(folder: Path) -> Fleet:
     for path in sorted(folder.glob("Pulumi.*.yaml")):
         settings = _read(path)
         config = settings.get("config") or {}
-        owned = config.get("mesh:clusters") or config.get("mesh:cluster")
-        if not owned:
+        try:
+            check_keys(config)
+            clusters = owned_clusters(config.get("mesh:cluster"), config.get("mesh:clusters"))
+        except StackConfigError as error:
+            raise FleetError(f"{path.name}: {error}") from None
+        if not clusters:
             continue  # a stack of something else
         # A stack may carry a plan of its own, which then replaces the shared one whole.
         own_plan = read_plan(path) if CONFIG_KEY in config else plan
-        clusters = (owned,) if isinstance(owned, str) else tuple(owned)
         if unknown := [cluster for cluster in clusters if cluster not in own_plan.clusters]:
-            names = f"{', '.join(map(str, unknown))}, which is no cluster of the plan"
+            names = f"{', '.join(unknown)}, which is no cluster of the plan"
             unmatched.append(f"{path.name} is for {names}; use: {', '.join(own_plan.clusters)}")
             continue
         stacks.append(Stack(_stack_name(path), clusters, own_plan.broker.cluster in clusters, settings))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mesh.cli.configuration import table
+from mesh.stack_config import KEYS
 from tests.conftest import ROOT
 from tests.docs import fields
 from tests.docs.markdown import PAGES, READMES, anchors, blocks, headings, links, prose
@@ -86,7 +87,8 @@ def _sections(page: Path) -> list[str]:
 
 def test_stack_settings_in_the_readme_are_those_of_the_program() -> None:
     code = (ROOT / "components" / "stack.py").read_text(encoding="utf-8") + (ROOT / "__main__.py").read_text()
-    taken = set(re.findall(r'config\.(?:get|require)(?:_object|_bool|_secret)*\("(\w+)"\)', code))
+    taken = set(re.findall(r'config(?:\.(?:get|require)(?:_object|_bool|_secret)*\(|, )"(\w+)"\)', code))
+    assert set(KEYS) == taken, "what is not known would be refused, what is not read be ignored"
     for page in READMES:
         told = set(re.findall(r"^\| `mesh:(\w+)`", prose(page), re.MULTILINE))
         assert told == taken, page.name

@@ -56,6 +56,22 @@ def test_bad_plan_is_refused_before_any_plugin_starts(workspace: Workspace, comm
         assert not workspace.plugins_used.exists(), workspace.plugins_used.read_text()
 
 
+def test_misspelt_key_of_a_stack_is_refused(workspace: Workspace) -> None:
+    """Also by plain pulumi, which alone ignores what a program does not ask for."""
+    stack_file = workspace.folder / "Pulumi.cluster-a.yaml"
+    text = stack_file.read_text()
+    assert "  mesh:cluster: cluster-a\n" in text
+    workspace.pulumi("stack", "init", "cluster-a", "--no-select")  # unless another test has
+    try:
+        stack_file.write_text(text.replace("  mesh:cluster:", "  mesh:contxt: admin@a\n  mesh:cluster:"))
+        for done in (workspace.mesh("preview"), workspace.pulumi("preview", "--stack", "cluster-a")):
+            assert done.returncode != 0
+            assert "mesh:contxt is no setting: did you mean mesh:context?" in done.stdout + done.stderr
+            assert "Traceback" not in done.stdout + done.stderr
+    finally:
+        stack_file.write_text(text)
+
+
 def test_stack_that_the_backend_does_not_have_is_told_with_what_to_do(workspace: Workspace) -> None:
     extra = workspace.folder / "Pulumi.lab.yaml"
     stack_a = workspace.folder / "Pulumi.cluster-a.yaml"

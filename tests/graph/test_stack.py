@@ -170,8 +170,30 @@ def test_an_unknown_cluster_is_refused_with_those_there_are() -> None:
 
 
 def test_a_stack_that_owns_nothing_is_told_which_key_to_set() -> None:
-    with pytest.raises(pulumi.ConfigMissingError, match="mesh:cluster"):
+    said = r"mesh:cluster is not set: .*pulumi config set mesh:cluster <cluster-a\|cluster-b>"
+    with pytest.raises(pulumi.RunError, match=said):
         run_main({})
+
+
+def test_a_misspelt_key_of_the_config_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(A | {"mesh:contxt": "admin@a"}))  # as the engine hands it on
+    with pytest.raises(pulumi.RunError, match=r"mesh:contxt is no setting: did you mean mesh:context\?"):
+        run_main(A)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (A | {"mesh:clusters": ["cluster-b"]}, "mesh:cluster and mesh:clusters are both set"),
+        ({"mesh:clusters": ["cluster-a", 5]}, "mesh:clusters has 5"),
+        ({"mesh:clusters": {"cluster-a": 1}}, "mesh:clusters is {'cluster-a': 1}"),
+        ({"mesh:clusters": "cluster-a"}, "mesh:clusters is 'cluster-a': write a list of cluster IDs"),
+    ],
+)
+def test_what_is_no_list_of_clusters_is_refused(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(pulumi.RunError) as refused:
+        run_main(config)
+    assert said in str(refused.value)
 
 
 @pytest.mark.parametrize("key", ["mesh:context", "mesh:kubeconfig"])

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 from rich.console import Console
@@ -65,6 +65,20 @@ def test_stack_file_with_a_typo_is_told(tmp_path: Path) -> None:
     files = {"cluster_a": {"mesh:cluster": "cluster-a"}, "cluster_b": {"mesh:cluster": "cluster-bb"}}
     with pytest.raises(FleetError, match=r"Pulumi\.cluster-b\.yaml is for cluster-bb.*cluster-a, cluster-b"):
         stacks.load(project(tmp_path, **files)).select(())
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"mesh:cluster": "cluster-a", "mesh:contxt": "a"}, "mesh:contxt is no setting: did you mean mesh:context?"),
+        ({"mesh:cluster": 5}, "mesh:cluster has 5"),
+        ({"mesh:clusters": 5}, "mesh:clusters is 5: write a list"),
+    ],
+)
+def test_stack_file_whose_config_cannot_be_used_is_named(config: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(FleetError) as refused:
+        stacks.load(project(tmp_path, site=config))
+    assert str(refused.value).startswith(f"Pulumi.site.yaml: {said}")
 
 
 def test_two_stacks_that_own_one_cluster_are_refused(tmp_path: Path) -> None:
