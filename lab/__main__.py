@@ -2,18 +2,19 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from rich.console import Console
 
-from lab import LabError, clusters, engine, project, report, standin, toolchain
+from lab import LabError, clusters, engine, programs, project, report, standin, toolchain
 from lab.lock import lock
 from lab.project import ROOT
 from lab.standin import faults
 from mesh.plan import PlanError, read_plan
+from mesh.plan.settings import SUBCTL
+from mesh.steps.subctl import VERSION
 
 
 def up(home: Path, console: Console) -> int:
@@ -26,12 +27,14 @@ def up(home: Path, console: Console) -> int:
     shipped = read_plan(ROOT / "Pulumi.yaml")
     tools = toolchain.ensure(progress)
     specs = project.cluster_specs(shipped)
-    kubeconfigs = clusters.up(specs, home=home, tools=tools, crd_dirs=[crd_dir()], progress=progress)
+    kubeconfigs = {spec.name: clusters.kubeconfig_path(home, spec.name) for spec in specs}
     subctl, subctl_version, bin_dirs = find_subctl(home)
     env = engine.environment(home, kubeconfigs, bin_dirs)
     prepared = project.prepare(home, subctl_version=subctl_version, kubernetes_version=tools.kubernetes_version)
     chosen = engine.choose(prepared, env, home, progress)
     console.print(f"Running with: [bold]{chosen.name}[/] and [bold]{subctl}[/]", highlight=False)
+    # Only now: what is wrong with the machine's programs is told before anything runs.
+    clusters.up(specs, home=home, tools=tools, crd_dirs=[crd_dir()], progress=progress)
     changes = chosen.up(progress)
     parts = {
         "API servers": (True, f"kube-apiserver {tools.kubernetes_version}, one per cluster"),
@@ -61,11 +64,10 @@ def crd_dir() -> Path:
 
 def find_subctl(home: Path) -> tuple[str, str, list[Path]]:
     """The subctl to use: what to call it, its version, and the folders to put on PATH for it."""
-    if shutil.which("subctl"):
-        said = subprocess.run(["subctl", "version"], capture_output=True, text=True, check=False).stdout
-        if not standin.is_standin(said):
-            version = said.split(":")[-1].strip().removeprefix("v")
-            return f"subctl {version}", version, []
+    if program := shutil.which(SUBCTL):
+        found = programs.ask_version(program, VERSION, "the lab uses its stand-in", os.environ)
+        if not standin.is_standin(found.string):
+            return f"subctl {found[1]}", found[1], []
     standin.install(home / "bin")
     version = faults.version().removeprefix("v")
     return f"the lab's stand-in for subctl ({version})", version, [home / "bin"]

@@ -2,22 +2,25 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lab import LabError, Progress
+from lab.programs import ask_version
 from lab.project import ROOT, LabProject
 from mesh.access import kubeconfig_variable
 
 INSTALL_TIMEOUT = 180  # seconds
 EXIT_STOPPED = 130  # of `mesh up`, after Ctrl-C
-
+VERSION = re.compile(r"^v\d+\.\d+\.\d+\S*$", re.MULTILINE)  # in what `pulumi version` prints
 
 Changes = dict[str, dict[str, int]]
 """Per stack: how many resources were created, updated, the same, … ."""
@@ -60,9 +63,11 @@ def environment(home: Path, kubeconfigs: dict[str, Path], bin_dirs: list[Path]) 
 
 def choose(project: LabProject, env: dict[str, str], home: Path, progress: Progress) -> Engine:
     """The real engine from PATH, from an earlier installation by the lab, or freshly installed; else in-process."""
-    for command in (shutil.which("pulumi", path=env["PATH"]), str(_installed(home))):
-        if command and Path(command).exists():
-            return RealEngine(command, project, env)
+    if command := shutil.which("pulumi", path=env["PATH"]):
+        return RealEngine(command, project, env)
+    if _installed(home).exists():
+        with suppress(LabError):  # its installation may have been cut short: then it is done anew
+            return RealEngine(str(_installed(home)), project, env)
     if command := _install(home, progress):
         return RealEngine(command, project, env)
     return InProcess(project, env)
@@ -75,6 +80,7 @@ def _installed(home: Path) -> Path:
 def _install(home: Path, progress: Progress) -> str | None:
     """The pulumi CLI by the Automation API's own installer; None where its download site can't be reached."""
     progress("no pulumi on PATH: trying to install it below the lab's folder")
+    shutil.rmtree(home / "pulumi", ignore_errors=True)  # what is left of an installation that was cut short
     code = "import sys; from pulumi.automation import PulumiCommand; PulumiCommand.install(root=sys.argv[1])"
     try:
         subprocess.run(
@@ -97,8 +103,8 @@ class RealEngine(Engine):
     real = True
 
     def __init__(self, command: str, project: LabProject, env: dict[str, str]) -> None:
-        version = subprocess.run([command, "version"], capture_output=True, text=True, check=True, env=env).stdout
-        self.name = f"Pulumi {version.strip()}"
+        found = ask_version(command, VERSION, "the lab installs one for itself or does without", env)
+        self.name = f"Pulumi {found[0]}"
         self.project = project
         self.env = {**env, "PATH": os.pathsep.join((str(Path(command).parent), env["PATH"]))}
 

@@ -18,6 +18,8 @@ from mesh.steps.errors import StepError, TimeUpError, scrub
 from mesh.steps.kubeconfig import CONTEXT, Kubeconfig
 from mesh.steps.workdir import write_private
 
+VERSION = re.compile(r"version:?\s+v?(\d+\.\d+\.\d+\S*)")  # in what `subctl version` prints
+
 _GET_IT = (
     "subctl is not on PATH: get the release of the plan's submariner.version from "
     "https://github.com/submariner-io/subctl/releases and put it there"
@@ -136,7 +138,7 @@ def version(work: Path) -> tuple[str, bool]:
     """
     program = find()
     result = _run([program, "version"], "version", work, _environment(False, work))
-    found = re.search(r"version:?\s+v?(\d+\.\d+\.\d+\S*)", result.stdout)
+    found = VERSION.search(result.stdout)
     if result.code or not found:
         said = _last_words(result.stderr) or _last_words(result.stdout) or f"exit {result.code}"
         raise StepError(f"{program} does not say its version ({said[:200]}): install a release of subctl")

@@ -238,6 +238,18 @@ def test_machine_without_go_is_told(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("kubeconfig*"))
 
 
+@pytest.mark.parametrize("name", ["subctl", "pulumi"])
+def test_broken_program_is_told_before_anything_runs(home: Path, tmp_path: Path, name: str) -> None:
+    program = tmp_path / name
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    result = run(tmp_path / "lab", "up", PATH=f"{tmp_path}{os.pathsep}{path_without('subctl', 'pulumi')}")
+    assert result.returncode == 1
+    assert f"up failed: {program} does not work here (`version` says nothing and ends with 1): " in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert not (tmp_path / "lab" / "clusters").exists()
+
+
 def test_failing_step_is_told_in_its_own_words(home: Path, apis: dict[str, Any], tmp_path: Path) -> None:
     # A subctl of another version that can do nothing: the lab's plan follows its version, so the broker has to change.
     program = tmp_path / "subctl"
