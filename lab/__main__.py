@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lab import LabError, clusters, engine, programs, project, report, standin, toolchain
+from lab.files import UNFINISHED
 from lab.lock import lock
 from lab.project import ROOT
 from lab.standin import faults
@@ -50,7 +51,7 @@ def up(home: Path, console: Console) -> int:
 def down(home: Path, console: Console) -> int:
     """Take away all that `up` has made."""
     clusters.down(home, lambda line: console.print(line, highlight=False))
-    for name in ("project", "state", "bin", "pulumi", "passphrase", "logs"):
+    for name in ("project", "state", "bin", "pulumi", "passphrase", f"passphrase{UNFINISHED}", "logs"):
         path = home / name
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     console.print(f"Nothing of the lab is left below {home}. What it built is kept in {toolchain.cache_dir()}.")
@@ -89,7 +90,14 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print(f"[red]stopped.[/] The next `make {sys.argv[1]}` goes on from here.")
     except OSError as error:
-        console.print(f"[red]{sys.argv[1]} failed:[/] {error.strerror or error} ({error.filename})", highlight=False)
+        # The system names the file only where it can't be opened, not where writing fails.
+        where = error.filename or f"somewhere below {home} or {toolchain.cache_dir().parent}"
+        console.print(
+            f"[red]{sys.argv[1]} failed:[/] {error.strerror or error}: {where}. The next `make {sys.argv[1]}` goes on "
+            "from here once that is mended.",
+            highlight=False,
+            soft_wrap=True,
+        )
     return 1
 
 

@@ -33,6 +33,7 @@ import yaml
 from kubernetes import client
 
 from lab import LabError, Progress
+from lab.files import write_whole
 from lab.toolchain import Toolchain
 
 __all__ = ["ClusterSpec", "down", "kubeconfig_path", "running", "up"]
@@ -94,7 +95,7 @@ def down(home: Path, progress: Progress) -> None:
     clusters = _all(home, progress)
     with ThreadPoolExecutor(max_workers=len(clusters) or 1) as pool:
         list(pool.map(_Cluster.remove, clusters))
-    for leftover in home.glob("kubeconfig-*.yaml"):
+    for leftover in home.glob("kubeconfig-*.yaml*"):  # unfinished ones too
         leftover.unlink(missing_ok=True)
     for folder in (home / "clusters", home):
         with suppress(OSError):  # `home` may hold what others have put there
@@ -387,11 +388,7 @@ class _Cluster:
             "users": [{"name": self.name, "user": user}],
             "contexts": [{"name": self.name, "context": {"cluster": self.name, "user": self.name}}],
         }  # fmt: skip
-        unfinished = self.folder / "kubeconfig.new"
-        unfinished.unlink(missing_ok=True)
-        unfinished.touch(mode=0o600)
-        unfinished.write_text(yaml.safe_dump(content))
-        unfinished.replace(self.kubeconfig)
+        write_whole(self.kubeconfig, yaml.safe_dump(content))
 
     def _fill(self, spec: ClusterSpec, crds: list[dict[str, Any]]) -> str:
         """Apply nodes and custom resource definitions, wait until all is as a user expects it; give the version."""

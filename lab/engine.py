@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import LabError, Progress
+from lab.files import write_whole
 from lab.programs import ask_version
 from lab.project import ROOT, LabProject
 from mesh.access import kubeconfig_variable
@@ -43,9 +44,8 @@ class Engine(ABC):
 def environment(home: Path, kubeconfigs: dict[str, Path], bin_dirs: list[Path]) -> dict[str, str]:
     """Environment for programs that work on the lab: its clusters, its own Pulumi backend, and its programs on PATH."""
     passphrase = home / "passphrase"
-    if not passphrase.exists():
-        with os.fdopen(os.open(passphrase, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(24))
+    if not passphrase.exists() or not passphrase.stat().st_size:  # empty: a full disk took what was written
+        write_whole(passphrase, secrets.token_urlsafe(24))
     state = home / "state"
     state.mkdir(exist_ok=True)
     variables = {kubeconfig_variable(name): str(path) for name, path in kubeconfigs.items()}

@@ -5,7 +5,6 @@ as copies: `pulumi` writes into them (the salt of the passphrase, for one), and 
 """
 
 import copy
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 from lab.clusters import ClusterSpec
+from lab.files import write_whole
 from mesh.plan import CONFIG_KEY, MeshPlan, load_plan
 from mesh.plan.settings import supports_kubernetes
 
@@ -59,14 +59,26 @@ def prepare(home: Path, *, subctl_version: str, kubernetes_version: str) -> LabP
         link = folder / name
         if not link.is_symlink():
             link.symlink_to(ROOT / name)
-    (folder / "Pulumi.yaml").write_text(yaml.safe_dump(project, sort_keys=False))
+    write_whole(folder / "Pulumi.yaml", yaml.safe_dump(project, sort_keys=False))
     shipped_stacks = {path.name.split(".")[1]: path for path in sorted(ROOT.glob("Pulumi.*.yaml"))}
     for path in shipped_stacks.values():
         target = folder / path.name
-        if not target.exists():  # `pulumi stack init` has written the passphrase's salt into it
-            shutil.copyfile(path, target)
+        # One that is whole stays: `pulumi stack init` has written the passphrase's salt into it.
+        if not _is_whole(target, path):
+            write_whole(target, path.read_text())
     ordered = sorted(shipped_stacks, key=lambda stack: stack != plan.broker.cluster)
     return LabProject(project["name"], folder, plan, tuple(ordered), tuple(adapted))
+
+
+def _is_whole(target: Path, shipped: Path) -> bool:
+    """Whether a stack file says all that the shipped one says; pulumi, too, may have been cut short writing it."""
+    wanted = yaml.safe_load(shipped.read_text())["config"]
+    try:
+        found = yaml.safe_load(target.read_text())
+    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    config = found.get("config") if isinstance(found, dict) else None
+    return isinstance(config, dict) and wanted.items() <= config.items()
 
 
 def cluster_specs(plan: MeshPlan) -> list[ClusterSpec]:
