@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -51,8 +53,16 @@ for _name, _module, _summary in COMMANDS:
     _add(_name, _module, _summary)
 
 
+def _open_closed_streams() -> None:
+    """Have what the caller has closed (`>&-`) lead nowhere: else the next file that is opened takes its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - it stays open
+
+
 def main() -> None:
     """Run the command line; whatever can go wrong outside of the code ends in a sentence, not in a traceback."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal in plain ASCII is no reason to fail

@@ -341,6 +341,26 @@ def test_closed_pipe_is_no_traceback() -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("closed", "plan", "code", "said"),
+    [
+        (">&-", "", 0, ""),
+        (">&-", "--plan /none", 1, "/none: cannot be read"),
+        (">&-", "--format json", 0, ""),
+        ("2>&-", "--plan /none", 1, ""),
+        ("<&- >&- 2>&-", "", 0, ""),
+    ],
+)
+def test_closed_stream_is_no_traceback(closed: str, plan: str, code: int, said: str) -> None:
+    """Whoever closes a stream does not want it; the exit code tells all the same."""
+    command = f"{shlex.quote(sys.executable)} -m mesh check {plan} {closed}"
+    result = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert bool(result.stderr) == bool(said)
+
+
 # --- the rest of the command line -------------------------------------------------------------------------------------
 
 
