@@ -7,8 +7,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from mesh.cli.cells import Ranges
 from mesh.cli.output import console
-from mesh.cli.summary import broker_command, join_command, shell_line, usable
+from mesh.cli.summary import broker_command, join_command, shell_lines, usable
 from mesh.plan import Cluster, MeshPlan, Network, derive, ranges, rules
 from mesh.plan.models import Gateway
 
@@ -59,17 +60,16 @@ def _clusters(plan: MeshPlan) -> Table:
 
 
 def _pools(plan: MeshPlan) -> Table:
-    table = _table("cluster", "pool", "addresses", "usable", "subnet", "gateway")
+    table = _table("cluster", "pool", "addresses", "usable", "subnet")
     for cluster_id, cluster in plan.clusters.items():
         for pool in cluster.pools:
             excluded = (f"not {given}" for given in ranges.normal_form(pool.exclude_ips))
             table.add_row(
                 cluster_id,
-                f"{pool.name} (default)" if pool.default else pool.name,
-                _lines(*ranges.normal_form(pool.ips), *excluded),
+                _lines(pool.name, "(default)" if pool.default else None),
+                Ranges(_lines(*ranges.normal_form(pool.ips), *excluded)),
                 str(usable(pool)),
-                pool.subnet,
-                pool.gateway or "none",
+                _lines(pool.subnet, f"gateway {pool.gateway}" if pool.gateway else "no gateway"),
             )
     return table
 
@@ -78,16 +78,16 @@ def _commands(out: Console, plan: MeshPlan) -> None:
     _title(out, "What subctl will run, in this order; the joins side by side")
     broker = plan.broker.cluster
     _command(out, "# with --ipsec-psk-from: the mesh's own key, made once and kept", style="dim")
-    _command(out, shell_line(broker_command(plan), broker))
+    _command(out, shell_lines(broker_command(plan), broker))
     for cluster_id, cluster in plan.clusters.items():
         nodes = ", ".join(gateway.node for gateway in cluster.gateways)
         _command(out, f"# {cluster_id}: {nodes} labelled {derive.GATEWAY_LABEL}=true beforehand", style="dim")
-        _command(out, shell_line(join_command(plan, cluster_id), cluster_id))
+        _command(out, shell_lines(join_command(plan, cluster_id), cluster_id))
 
 
-def _command(out: Console, line: str, style: str = "") -> None:
+def _command(out: Console, text: str, style: str = "") -> None:
     # Neither wrapped nor indented, so that it can be copied out of any terminal.
-    out.print(line, soft_wrap=True, style=style)
+    out.print(text, soft_wrap=True, style=style)
 
 
 def _gateway(gateway: Gateway) -> str:
@@ -102,7 +102,7 @@ def _global(cluster: Cluster) -> str | None:
 def _network(network: Network) -> str:
     parent = ", ".join(network.master)
     vlan = f" VLAN {network.vlan_id}" if network.vlan_id else ""
-    return f"{network.name}: {network.cni_type.value} on {parent}{vlan}"
+    return f"{network.name}:\n{network.cni_type.value} on {parent}{vlan}"
 
 
 def _by_value(values: dict[str, str]) -> Iterable[tuple[str, str]]:
@@ -119,7 +119,7 @@ def _lines(*parts: str | None) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        # In a narrow terminal an address is broken, never cut.
+        # In a terminal that is narrower than any of this fits in, text is broken, never cut.
         table.add_column(column, overflow="fold", justify="right" if column == "usable" else "left")
     return table
 

@@ -30,11 +30,14 @@ def join_command(plan: MeshPlan, cluster_id: str) -> tuple[str, ...]:
     return (SUBCTL, "join", BROKER_INFO_FILE, *derive.join_settings(plan, cluster_id).flags())
 
 
-def shell_line(command: tuple[str, ...], cluster_id: str) -> str:
-    """The command as one line to copy into a shell where the cluster's own variable is set."""
-    program, verb, *rest = command
+def shell_lines(command: tuple[str, ...], cluster_id: str) -> str:
+    """The command to copy into a shell where the cluster's own variable is set: one flag per line, as it has many."""
     access = f'--kubeconfig "${kubeconfig_variable(cluster_id)}"'
-    return " ".join([program, verb, access, *map(shlex.quote, rest)])
+    program, verb, *rest = command
+    words = [word for word in rest if not word.startswith("-")]
+    flags = [word for word in rest if word.startswith("-")]
+    first = " ".join([program, verb, access, *map(shlex.quote, words)])
+    return " \\\n  ".join([first, *map(shlex.quote, flags)])
 
 
 def usable(pool: Pool) -> int:

@@ -4,6 +4,7 @@ Run as people run it, in a process of its own: exit codes, stdout and stderr, no
 a bad plan is refused in well under a second is kept by what is not imported for it, not by a clock.
 """
 
+import io
 import json
 import os
 import re
@@ -17,8 +18,10 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from mesh.access import kubeconfig_variable
+from mesh.cli import report
 from mesh.cli.app import COMMANDS
 from mesh.plan import MeshPlan, derive, load_plan, ranges, rules
 from tests.unit.plans import changed, problems_of, seed
@@ -73,8 +76,8 @@ def plan_in(tmp_path: Path) -> Callable[[Any], Path]:
 
 
 def commands(output: str) -> list[list[str]]:
-    """The subctl lines, as a shell would split them, each with its access to the cluster replaced."""
-    lines = [line for line in output.splitlines() if line.startswith("subctl ")]
+    """The subctl commands, as a shell would split them, each with its access to the cluster replaced."""
+    lines = [line for line in output.replace("\\\n", "").splitlines() if line.startswith("subctl ")]
     return [shlex.split(line) for line in lines]
 
 
@@ -103,13 +106,12 @@ def test_text_has_the_whole_plan_uncut_and_plain(changes: dict[str, Any], plan_i
     for cluster_id, cluster in plan.clusters.items():
         rows = [line for line in result.stdout.splitlines() if line.startswith(cluster_id)]
         assert re.search(rf"{cluster.pod_cidr} +{cluster.service_cidr} +{cluster.gateways[0].node}", rows[0])
-        assert f"macvlan-conf: macvlan on {cluster.network.master[0]}" in rows[0]
+        assert rows[0].rstrip().endswith(" macvlan-conf:")
+        assert f" macvlan on {cluster.network.master[0]}" in result.stdout
         pool = cluster.pools[0]
         count = ranges.subtract(ranges.merge(pool.ips), ranges.merge(pool.exclude_ips))
-        assert re.search(
-            rf"{pool.name} \(default\) +{ranges.normal_form(pool.ips)[0]} +{count} +{pool.subnet} +{pool.gateway}",
-            rows[1],
-        )
+        assert re.search(rf"{pool.name} +{ranges.normal_form(pool.ips)[0]} +{count} +{pool.subnet}", rows[1])
+        assert re.search(rf"^ +\(default\) .* gateway {pool.gateway}\s", result.stdout, re.MULTILINE)
         for text in (cluster.pod_cidr_v6, cluster.service_cidr_v6, *(gateway.node for gateway in cluster.gateways)):
             assert text is None or text in result.stdout
         assert f"  {cluster_id}: {', '.join(derive.hijack_cidr(plan, cluster_id))}\n" in result.stdout
@@ -128,10 +130,12 @@ def test_commands_are_those_that_the_steps_run(changes: dict[str, Any], plan_in:
 
 
 def test_commands_can_be_pasted_into_a_shell(plan_in: Callable[[Any], Path]) -> None:
-    """Each is one line, and what a value has of a shell's characters is quoted."""
-    result = mesh("check", "--plan", str(plan_in(seed())))
-    script = f'subctl() {{ printf \'%s\\n\' "$#" "$3"; }}\n{result.stdout[result.stdout.index("# with") :]}'
+    """A flag per line, and what a value has of a shell's characters is quoted."""
+    raw = changed({"submariner.imageOverrides": {"submariner-gateway": "mirror.example:5000/gateway:1"}})
+    result = mesh("check", "--plan", str(plan_in(raw)))
+    script = f"subctl() {{ printf '%s\\n' subctl \"$@\"; }}\n{result.stdout[result.stdout.index('# with') :]}"
     script = script[: script.index("Advice")]
+    assert max(map(len, script.splitlines())) <= 80
     shown = subprocess.run(
         ["bash", "-euc", script],
         env={"KUBECONFIG_CLUSTER_A": "/a b", "KUBECONFIG_CLUSTER_B": "/b"},
@@ -139,8 +143,30 @@ def test_commands_can_be_pasted_into_a_shell(plan_in: Callable[[Any], Path]) -> 
         text=True,
         check=True,
     )
-    counts = [str(len(command) - 1) for command in expected_commands(load_plan(seed()))]
-    assert shown.stdout.split("\n")[:-1] == [counts[0], "/a b", counts[1], "/a b", counts[2], "/b"]
+    paths = {"$KUBECONFIG_CLUSTER_A": "/a b", "$KUBECONFIG_CLUSTER_B": "/b"}
+    expected = [paths.get(word, word) for command in expected_commands(load_plan(raw)) for word in command]
+    assert shown.stdout.splitlines() == expected
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_narrow_terminal_breaks_no_address_of_a_pool(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Console(file=io.StringIO(), width=width)
+    monkeypatch.setattr(report, "console", lambda: out)
+    plan = load_plan(seed())
+    report.print_report(plan, "plan.yaml")
+    assert isinstance(out.file, io.StringIO)
+    pools = out.file.getvalue().split("\nPools\n")[1].split("\n\n")[0]
+    assert max(map(len, pools.splitlines())) <= width
+    for cluster in plan.clusters.values():
+        (pool,) = cluster.pools
+        for address in (*pool.ips[0].split("-"), pool.gateway):
+            assert re.search(rf"(^|[\s-]){re.escape(str(address))}($|[\s-])", pools, re.MULTILINE)
+    assert ("172.110.1.1-172.110.1.200 " in pools) == (width == 80)
+
+
+def test_shipped_plan_fits_into_eighty_columns() -> None:
+    said = mesh("check").stdout.split("\nAdvice\n")[0]  # which is prose, and wrapped by the terminal
+    assert [line for line in said.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("changes", [{}, DUAL_STACK], ids=["the recipe", "dual stack"])
