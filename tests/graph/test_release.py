@@ -3,6 +3,9 @@
 What each value prevents: facts/spiderpool.md sections 4 and 11, in short: without `defaultCniCRName` no pod starts,
 with the chart's hooks on its objects can't be changed, with `tls.method: auto` every update makes a new authority, with
 `cleanup` on an uninstall takes all pools and definitions of the cluster along.
+
+These are the recipe's row "install Spiderpool" and, of its row "prerequisites: clusters without a CNI, Helm, subctl",
+the first two; subctl is in tests/steps/test_preflight.py.
 """
 
 import json
@@ -22,6 +25,7 @@ def with_spiderpool(**changes: Any) -> Graph:
 
 
 def test_the_release_is_pinned_and_has_fixed_names() -> None:
+    """The recipe's rows "install Spiderpool" and "prerequisites", Helm: Pulumi's own, and so none on the machine."""
     graph = run_mesh()
     assert [resource.provider for resource in graph.of_type(RELEASE)] == ["cluster-a", "cluster-b"]
     for cluster in ("cluster-a", "cluster-b"):
@@ -44,6 +48,7 @@ def test_the_release_waits_until_spiderpool_is_ready_and_runs_no_hooks() -> None
 
 
 def test_values_for_a_cluster_whose_only_cni_is_the_underlay() -> None:
+    """The recipe's row "prerequisites", clusters without a CNI."""
     steps = Steps()
     graph = run_mesh(steps=steps)
     assert release(graph)["values"] == {

@@ -1,4 +1,8 @@
-"""`preflight`: what is wrong is told before anything is made, and all at once."""
+"""`preflight`: what is wrong is told before anything is made, and all at once.
+
+Of the recipe's row "prerequisites: clusters without a CNI, Helm, subctl" subctl is looked for here; the rest is in
+tests/graph/test_release.py.
+"""
 
 import os
 from pathlib import Path
@@ -82,6 +86,7 @@ def test_the_cluster_of_another_stack_is_refused(
 
 
 def test_subctl_has_to_be_there(mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe's row "prerequisites", subctl."""
     monkeypatch.setenv("MESH_PYTHON", os.sys.executable)  # type: ignore[attr-defined]
     without = [part for part in os.environ["PATH"].split(":") if not (Path(part) / "subctl").exists()]
     monkeypatch.setenv("PATH", ":".join(without))
