@@ -22,10 +22,13 @@ check: venv
 bench: venv
 	@$(RUN) -m bench
 
-venv: $(VENV)/.ready
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.12")
+
+venv:          ## one at a time: a second make beside the first waits for it, and then finds it done
+	@$(MAKE) -q $(VENV)/.ready || { $(PYTHON) -c '$(NEW_ENOUGH)' && \
+	  $(PYTHON) -m lab.lock $(VENV) $(MAKE) -s $(VENV)/.ready; }
 
 $(VENV)/.ready: requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.12")'
 	@echo "Setting up $(VENV) from the lock ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt

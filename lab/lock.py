@@ -1,7 +1,12 @@
-"""One at a time: a lock that the kernel frees when its holder dies."""
+"""One at a time: a lock that the kernel frees when its holder dies.
+
+`python -m lab.lock FOLDER COMMAND …` runs a command under it: so `make` makes its environment, which is not there yet.
+"""
 
 import fcntl
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,3 +46,20 @@ def lock(folder: Path, *, wait: Progress | None = None) -> Iterator[None]:
         os.close(handle)
         with suppress(OSError):  # after a `down` nothing else is in it
             folder.rmdir()
+
+
+def main() -> int:
+    """Run the command in argv under the lock of the folder in argv; wait for another that has it."""
+    folder, *command = sys.argv[1:]
+    try:
+        with lock(Path(folder), wait=lambda line: print(line, file=sys.stderr)):
+            return subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        print(f"{folder} can't be locked: {error}.", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
