@@ -41,6 +41,7 @@ __all__ = ["ClusterSpec", "down", "kubeconfig_path", "running", "up"]
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok-controller")
 PORTS = ("kubeApiserverPort", "etcdPort", "etcdPeerPort", "kubeControllerManagerPort", "kubeSchedulerPort",
          "kwokControllerPort")  # fmt: skip
+NEEDED_BYTES = 200 << 20  # for one cluster: etcd writes ahead, and without room its last words are a stack trace
 READY_SECONDS = 180  # ten clusters that start at once on two cores take their time
 APPLY: dict[str, Any] = {  # server-side apply
     "field_manager": "multi-cluster-mesh-lab",
@@ -288,6 +289,12 @@ class _Cluster:
             raise LabError(f"{self.folder} could not be removed: remove it by hand.")
 
     def _make(self, spec: ClusterSpec, tools: Toolchain, ports: list[int]) -> None:
+        home = self.kubeconfig.parent
+        if (free := shutil.disk_usage(home).free) < NEEDED_BYTES:
+            raise LabError(
+                f"{self.name} takes up to {NEEDED_BYTES >> 20} MiB in {home} and only {free >> 20} MiB are free there: "
+                "make room, or point MESH_LAB_HOME at another disk."
+            )
         self.say("creating")
         (self.folder / ".kwok").mkdir(parents=True, mode=0o700)
         self.folder.chmod(0o700)

@@ -286,6 +286,14 @@ def test_missing_crd_folder_is_named(tmp_path: Path) -> None:
         clusters.up([ALPHA], home=tmp_path, tools=tools, crd_dirs=[tmp_path / "none"], progress=print)
 
 
+def test_disk_without_room_is_told_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "NEEDED_BYTES", 1 << 80)
+    tools = Toolchain(*[tmp_path] * 6)
+    with pytest.raises(LabError, match=rf"MiB in {tmp_path} and only \d+ MiB are free there: make room, or point"):
+        clusters.up([ALPHA], home=tmp_path, tools=tools, crd_dirs=[], progress=print)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_home_with_a_comma_is_refused(tmp_path: Path) -> None:
     tools = Toolchain(*[tmp_path] * 6)
     with pytest.raises(LabError, match="the comma"):
