@@ -43,6 +43,7 @@ _FIELDS: dict[str, Any] = {
     "operator": "Exists",
     "mode": 1,
     "version": _LATEST,
+    "cluster": _NAME,
     "master": [_NAME],
     "gateways": [_NAME],
     "network": {"master": [_NAME]},
@@ -90,14 +91,15 @@ def all_problems(raw: Any, error: ValidationError) -> list[Problem]:
     if not isinstance(raw, Mapping) or not isinstance(raw.get("clusters"), Mapping):
         return found
     clusters = {str(key): _salvage(Cluster, value) for key, value in raw["clusters"].items()}
-    first = next(iter(clusters), _NAME)
     sections: dict[str, Any] = {
-        name: _salvage(field.annotation, raw.get(field.alias), cluster=first)
+        name: _salvage(field.annotation, raw.get(field.alias))
         for name, field in MeshPlan.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, PlanModel)
     }
     plan = MeshPlan.model_construct(**sections, clusters=clusters)
     replaced = [_path(detail["loc"]) for detail in details if _is_replaced(detail)]
+    # pydantic has words of its own for such keys: what is told of the cluster by its name would be told twice.
+    replaced += [f"clusters.{key}" for key in raw["clusters"] if type(key) not in (str, int)]
     return found + [problem for problem in rules.problems(plan) if not _is_echo(problem, replaced)]
 
 
@@ -120,7 +122,7 @@ def _related(one: str, other: str) -> bool:
     return one == other or one.startswith((f"{other}.", f"{other}[")) or other.startswith((f"{one}.", f"{one}["))
 
 
-def _salvage(model: type[Section], raw: Any, **stand_ins: Any) -> Section:
+def _salvage(model: type[Section], raw: Any) -> Section:
     """The section with stand-ins for what is wrong or missing in it."""
     sound = copy.deepcopy(raw) if isinstance(raw, dict) else {}
     tried: set[tuple[int | str, ...]] = set()
@@ -130,10 +132,11 @@ def _salvage(model: type[Section], raw: Any, **stand_ins: Any) -> Section:
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 location = tuple(part for part in detail["loc"] if part != "[key]")
-                known = {} if detail["type"] == "extra_forbidden" or location in tried else _FIELDS | stand_ins
+                known = {} if detail["type"] == "extra_forbidden" or location in tried else _FIELDS
                 tried.add(location)
                 _repair(sound, location, known)
-    return _salvage(model, {}, **stand_ins)
+    # Of stand-ins alone, and they are valid: were a word of the plan among them, this might never end.
+    return _salvage(model, {})
 
 
 def _repair(raw: Any, location: tuple[int | str, ...], stand_ins: Mapping[str, Any]) -> None:
@@ -198,9 +201,11 @@ def _shown(value: Any) -> str:
 
 def _path(location: tuple[int | str, ...]) -> str:
     text = ""
-    for part in location:
+    for above, part in zip(("", *location), location, strict=False):
         if part != "[key]":
-            text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+            # A cluster called 5 is no sixth cluster.
+            index = isinstance(part, int) and above != "clusters"
+            text += f"[{part}]" if index else f".{part}" if text else str(part)
     return text or "the plan"
 
 

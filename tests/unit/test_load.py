@@ -5,6 +5,7 @@ only the consequence of a structural mistake. Files that are no plan end in a se
 """
 
 import copy
+import datetime
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,36 @@ def test_any_value_made_nonsense_is_blamed_and_nothing_else_is(raw: dict[str, An
         assert "stand-in" not in str(problem)
 
 
+HOSTILE = st.recursive(
+    st.sampled_from([None, True, 0, -1, 10**30, 1.5, float("nan"), "", "x", "Cluster-A", "cluster_a", "10.0.0.0/8",
+                     b"x", datetime.date(2026, 1, 1), frozenset({"a"})]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from([None, True, 5, 1.5, datetime.date(2026, 1, 1), "", "Cluster-A", "broker", "clusters", "name"]),
+        inner, max_size=3,
+    ),
+    max_leaves=6,
+)  # fmt: skip
+"""What YAML can make of a few characters."""
+SECTIONS = [
+    *("broker", "broker.globalnet", "submariner", "submariner.healthCheck", "submariner.imageOverrides", "spiderpool"),
+    *("spiderpool.values", "sampleApp", "verify", "kubeProxy", "leakGuard", "clusters", A, f"{A}.gateways"),
+    *(f"{A}.gateways[0]", f"{A}.nodes", f"{A}.network", f"{A}.network.bond", f"{A}.pools", f"{A}.pools[0]"),
+    *(f"{A}.pools[0].routes", f"{A}.pools[0].podAffinity", f"{A}.pools[0].podAffinity.matchExpressions"),
+]
+
+
+@pytest.mark.parametrize("section", ["", *SECTIONS])
+@settings(max_examples=15)
+@given(HOSTILE)
+def test_hostile_shapes_end_in_a_list_of_mistakes_or_in_a_plan(section: str, shape: Any) -> None:
+    told = ""
+    try:
+        load_plan(changed({section: shape}) if section else shape)
+    except PlanError as error:
+        told = str(error)
+    assert "stand-in" not in told
+
+
 # --- single mistakes, and how they are told ---------------------------------------------------------------------------
 
 
@@ -290,22 +321,51 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_name_of_a_cluster(name: str) -> None:
+def renamed(cluster: str, name: Any) -> dict[str, Any]:
+    """The seed with a cluster under another name, in its place, and the broker on the other one."""
     raw = seed()
-    raw["clusters"][name] = raw["clusters"].pop("cluster-b")
-    (problem,) = problems_of(raw)
+    raw["clusters"] = {name if key == cluster else key: value for key, value in raw["clusters"].items()}
+    raw["broker"]["cluster"] = "cluster-b" if cluster == "cluster-a" else "cluster-a"
+    return raw
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("cluster", ["cluster-a", "cluster-b"])
+def test_name_of_a_cluster(cluster: str, name: str) -> None:
+    (problem,) = problems_of(renamed(cluster, name))
     assert problem.path == f"clusters.{name}"
     assert problem.what.startswith(repr(name)[:40])
     assert "DNS label" in problem.what
     assert "63 lower-case letters" in problem.fix
 
 
-@pytest.mark.parametrize("name", [5, None, True, 1.5])
-def test_name_of_a_cluster_that_is_no_text(name: Any) -> None:
-    raw = seed()
-    raw["clusters"][name] = raw["clusters"].pop("cluster-b")
-    assert len(problems_of(raw)) == 1
+KEYS = {5: "clusters.5", None: "clusters.None", True: "clusters.1", 1.5: "clusters.1.5",
+        datetime.date(2026, 1, 1): "clusters.datetime.date(2026, 1, 1)"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEYS, ids=repr)
+@pytest.mark.parametrize("cluster", ["cluster-a", "cluster-b"])
+def test_name_of_a_cluster_that_is_no_text(cluster: str, name: Any) -> None:
+    assert paths(renamed(cluster, name)) == [KEYS[name]]
+
+
+@pytest.mark.parametrize("name", KEYS, ids=repr)
+def test_cluster_without_fields_whose_name_is_no_text(name: Any) -> None:
+    """Nothing is told twice: not what is missing, and not what the rules would say of stand-ins for it."""
+    fields = ("podCIDR", "serviceCIDR", "gateways", "network", "pools")
+    missing = [f"{KEYS[name]}.{field}" for field in fields]
+    assert paths(changed({"clusters": {name: {}}})) == [KEYS[name], *missing, "broker.cluster"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, *KEYS], ids=repr)
+@pytest.mark.parametrize("cluster", ["cluster-a", "cluster-b"])
+def test_name_of_the_broker_cluster(cluster: str, name: Any) -> None:
+    """The name stands in two places, and both are told."""
+    raw = renamed(cluster, name)
+    raw["broker"]["cluster"] = name
+    assert paths(raw) == ["broker.cluster", KEYS.get(name, f"clusters.{name}")]
+    raw["brokr"] = raw.pop("broker")
+    assert paths(raw) == ["broker", KEYS.get(name, f"clusters.{name}"), "brokr"]
 
 
 @pytest.mark.parametrize("name", NAMES)
