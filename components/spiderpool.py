@@ -9,7 +9,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 
 from components.children import Site
 from components.step import result, step
-from mesh.plan import Cluster, Network, Pool, derive, ranges
+from mesh.plan import Cluster, Pool, derive, ranges
 
 API_VERSION = "spiderpool.spidernet.io/v2beta1"
 RELEASE = "spiderpool"
@@ -76,7 +76,7 @@ class Spiderpool(pulumi.ComponentResource):
             api_version=API_VERSION,
             kind="SpiderCoordinator",
             metadata={"name": "default"},
-            spec=coordinator_spec(network),
+            spec=derive.coordinator_spec(network),
             opts=site.options(self, [release]),
         )
         # Waits until Spiderpool has read the cluster's own CIDRs; at destroy it lets go of the object, which carries a
@@ -155,22 +155,8 @@ def network_spec(cluster: Cluster, hijack_cidr: tuple[str, ...]) -> dict[str, An
         # Explicit, because a config that Spiderpool's own set-up job made has it off, and then hijackCIDR is ignored.
         "enableCoordinator": True,
         network.cni_type.value: interface,
-        "coordinator": {"mode": "auto", "hijackCIDR": list(hijack_cidr)} | _veth_mtu(network),
+        "coordinator": {"mode": "auto", "hijackCIDR": list(hijack_cidr)} | derive.veth_mtu(network),
     }
-
-
-def coordinator_spec(network: Network) -> dict[str, Any]:
-    """`spec` of the SpiderCoordinator: what holds for pods on other networks than ours."""
-    return {
-        "mode": "auto",
-        # The underlay is the only CNI: with "cluster", kubeadm's pod CIDR would be sent into the node as well.
-        "podCIDRType": "none",
-        "hijackCIDR": list(network.local_cidr),
-    } | _veth_mtu(network)
-
-
-def _veth_mtu(network: Network) -> dict[str, int]:
-    return {} if network.veth_mtu is None else {"vethMTU": network.veth_mtu}
 
 
 def certificate_parts(certificate: local.Command) -> dict[str, pulumi.Input[str]]:
@@ -186,35 +172,13 @@ def certificate_parts(certificate: local.Command) -> dict[str, pulumi.Input[str]
 
 
 def chart_values(site: Site, keys: Mapping[str, pulumi.Input[str]]) -> dict[str, Any]:
-    """Values of the chart for a cluster whose only CNI is the underlay; the plan's own values win.
+    """Values of the chart; the plan's own win.
 
-    `keys`: what `certificate_parts` gives. With the chart's own (`tls.method: auto`) every render makes new ones, and
-    the webhook fails until the kubelet has caught up.
+    `keys`: what `certificate_parts` gives.
     """
-    spiderpool, network = site.plan.spiderpool, site.cluster.network
-    families = {derive.pool_version(pool) for pool in site.cluster.pools}
-    values: dict[str, Any] = {
-        # Without it Multus finds no default network, and every pod that names none stays down.
-        "multus": {"multusCNI": {"defaultCniCRName": network.name}},
-        "plugins": {"installCNI": spiderpool.install_cni},
-        "coordinator": coordinator_spec(network),
-        "ipam": {"enableIPv4": 4 in families, "enableIPv6": 6 in families, "spiderSubnet": {"enable": False}},
-        "spiderpoolController": {
-            "tls": {
-                "method": "provided",
-                "provided": {
-                    "tlsCa": keys["ca"],
-                    "tlsCert": keys["certificate"],
-                    "tlsKey": keys["key"],
-                },
-            },
-            # Else any uninstall, also that of a replacement, deletes all pools and Spiderpool's CRDs.
-            "cleanup": {"enable": False},
-        },
-    }
-    if spiderpool.image_registry:
-        values["global"] = {"imageRegistryOverride": spiderpool.image_registry}
-    return _merged(values, spiderpool.values)
+    provided = {"tlsCa": keys["ca"], "tlsCert": keys["certificate"], "tlsKey": keys["key"]}
+    values = _merged(derive.chart_values(site.plan, site.id), {"spiderpoolController": {"tls": {"provided": provided}}})
+    return _merged(values, site.plan.spiderpool.values)
 
 
 def _merged(base: dict[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Everything that follows from the plan, so that nobody types it twice."""
 
 import ipaddress
+from typing import Any
 
-from mesh.plan.models import Cluster, Gateway, MeshPlan, Pool
+from mesh.plan.models import Cluster, Gateway, MeshPlan, Network, Pool
 from mesh.plan.settings import BrokerSettings, GlobalnetSettings, JoinSettings
-from mesh.plan.types import Network, parse_network, version_tuple
+from mesh.plan.types import Network as IpNetwork
+from mesh.plan.types import parse_network, version_tuple
 
 DEFAULT_NETWORK_ANNOTATION = "v1.multus-cni.io/default-network"
 GATEWAY_LABEL = "submariner.io/gateway"
@@ -12,7 +14,7 @@ ROUTES_ANNOTATION = "multi-cluster-mesh/hijack-cidr"
 """On pods that are to be replaced when what they reach through their node changes."""
 
 
-def networks_of(cluster: Cluster) -> tuple[Network, ...]:
+def networks_of(cluster: Cluster) -> tuple[IpNetwork, ...]:
     """Service and pod CIDRs of a cluster, Service first (the order of the recipe), IPv4 before IPv6."""
     cidrs = (cluster.service_cidr, cluster.pod_cidr, cluster.service_cidr_v6, cluster.pod_cidr_v6)
     return tuple(parse_network(cidr) for cidr in cidrs if cidr)
@@ -69,6 +71,47 @@ def pool_version(pool: Pool) -> int:
 def pool_names(cluster: Cluster, version: int) -> tuple[str, ...]:
     """Names of the cluster's pools of one IP version, in plan order."""
     return tuple(pool.name for pool in cluster.pools if pool_version(pool) == version)
+
+
+def coordinator_spec(network: Network) -> dict[str, Any]:
+    """`spec` of the SpiderCoordinator: what holds for pods on other networks than ours."""
+    return {
+        "mode": "auto",
+        # The underlay is the only CNI: with "cluster", kubeadm's pod CIDR would be sent into the node as well.
+        "podCIDRType": "none",
+        "hijackCIDR": list(network.local_cidr),
+    } | veth_mtu(network)
+
+
+def veth_mtu(network: Network) -> dict[str, int]:
+    """`vethMTU` of a coordinator, where it is not left to Spiderpool."""
+    return {} if network.veth_mtu is None else {"vethMTU": network.veth_mtu}
+
+
+def chart_values(plan: MeshPlan, cluster_id: str) -> dict[str, Any]:
+    """Values of Spiderpool's chart for a cluster whose only CNI is the underlay, but for the webhook's certificate.
+
+    What each prevents: facts/spiderpool.md, sections 4 and 11.
+    """
+    spiderpool, cluster = plan.spiderpool, plan.clusters[cluster_id]
+    families = {pool_version(pool) for pool in cluster.pools}
+    values: dict[str, Any] = {
+        # Without it Multus finds no default network, and every pod that names none stays down.
+        "multus": {"multusCNI": {"defaultCniCRName": cluster.network.name}},
+        "plugins": {"installCNI": spiderpool.install_cni},
+        "coordinator": coordinator_spec(cluster.network),
+        "ipam": {"enableIPv4": 4 in families, "enableIPv6": 6 in families, "spiderSubnet": {"enable": False}},
+        "spiderpoolController": {
+            # With the chart's own (auto) every render makes new ones, and the webhook fails until the kubelet has
+            # caught up.
+            "tls": {"method": "provided", "provided": {}},
+            # Else any uninstall, also that of a replacement, deletes all pools and Spiderpool's CRDs.
+            "cleanup": {"enable": False},
+        },
+    }
+    if spiderpool.image_registry:
+        values["global"] = {"imageRegistryOverride": spiderpool.image_registry}
+    return values
 
 
 def broker_settings(plan: MeshPlan) -> BrokerSettings:

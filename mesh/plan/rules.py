@@ -90,6 +90,15 @@ def advice(plan: MeshPlan) -> list[Problem]:
                     "give the pools more addresses",
                 )
             )
+    clean_up = ("spiderpoolController", "cleanup", "enable")
+    if plan.spiderpool.install and _value(plan.spiderpool.values, *clean_up):
+        found.append(
+            Problem(
+                f"spiderpool.values.{'.'.join(clean_up)}",
+                "on: any uninstall, also that of a replacement, deletes all pools of the cluster and Spiderpool's CRDs",
+                "remove it until Spiderpool is to go for good",
+            )
+        )
     if plan.submariner.cable_driver is CableDriver.VXLAN:
         found.append(
             Problem("submariner.cableDriver", "vxlan does not encrypt", "use libreswan where the path is not trusted")
@@ -206,17 +215,47 @@ def _spiderpool(plan: MeshPlan) -> Iterator[Problem]:
             f"missing: needed to find {chart!r} (spiderpool.chart)",
             "set it, or make chart a path or an oci:// address",
         )
-    for path, value, why in _contradictions(spiderpool.values, plan):
-        yield Problem(f"spiderpool.values.{path}", f"{value!r}: {why}", "remove it")
+    if spiderpool.install:
+        yield from _taken_away(plan)
+        for path, value, why in _contradictions(spiderpool.values, plan):
+            yield Problem(f"spiderpool.values.{path}", f"{value!r}: {why}", "remove it")
+
+
+def _taken_away(plan: MeshPlan) -> Iterator[Problem]:
+    """Values of the plan that would not change one of ours but take it away, as a whole section or by null."""
+    for cluster_id in list(plan.clusters)[:1]:  # in every cluster the sections are the same
+        for path, value in _replaced(derive.chart_values(plan, cluster_id), plan.spiderpool.values):
+            shown = "null" if value is None else repr(value)
+            yield Problem(
+                f"spiderpool.values.{path}",
+                f"{shown} would take away what the plan gives the chart here; without it, pods have no network or all "
+                "pools are at risk",
+                "remove it; below it, write only what is to differ",
+            )
+
+
+def _replaced(ours: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in ours.items():
+        if key not in given:
+            continue
+        if isinstance(value, Mapping) and isinstance(given[key], Mapping):
+            yield from ((f"{key}.{path}", found) for path, found in _replaced(value, given[key]))
+        elif isinstance(value, Mapping) or given[key] is None:
+            yield key, given[key]
 
 
 def _contradictions(values: Mapping[str, Any], plan: MeshPlan) -> Iterator[tuple[str, Any, str]]:
-    """Chart values that would undo what the plan says: path, value, why not."""
+    """Chart values that would undo what the plan says: path, value, why not.
+
+    Source: the chart (values.yaml, templates/deployment.yaml) and cmd/spiderpool-controller/cmd/daemon.go.
+    """
     families = {derive.pool_version(pool) for cluster in plan.clusters.values() for pool in cluster.pools}
     found = _value(values, "multus", "multusCNI", "defaultCniCRName")
     if found is not None:
         why = "derived from each cluster's network.name; another value leaves pods without a network"
         yield "multus.multusCNI.defaultCniCRName", found, why
+    if _value(values, "multus", "enableMultusConfig") is False:
+        yield "multus.enableMultusConfig", False, "no SpiderMultusConfig becomes a network then, and no pod has one"
     for family in sorted(families):
         found = _value(values, "ipam", f"enableIPv{family}")
         if found is False:
@@ -226,6 +265,24 @@ def _contradictions(values: Mapping[str, Any], plan: MeshPlan) -> Iterator[tuple
         if found is not None:
             why = "only the chart's set-up job reads it, which does not run; the plan's network section decides"
             yield f"coordinator.{key}", found, why
+    if _value(values, "coordinator", "enabled") is False:
+        yield "coordinator.enabled", False, "the SpiderCoordinator is never Synced then, and no pod starts without it"
+    found = _value(values, "coordinator", "name")
+    if found not in (None, "default"):
+        yield (
+            "coordinator.name",
+            found,
+            "the SpiderCoordinator is called default; under another name it is never Synced",
+        )
+    found = _value(values, "spiderpoolController", "tls", "method")
+    if found not in (None, "provided"):
+        why = "the chart makes a new certificate at every up then, and Spiderpool refuses pools until it is read"
+        yield "spiderpoolController.tls.method", found, why
+    # Where somebody else's Multus is the one that runs, another network than ours can be the default.
+    own_multus = _value(values, "multus", "multusCNI", "install") is not False
+    if own_multus and _value(values, "spiderpoolController", "hostnetwork") is False:
+        why = "its pod would wait for the network that only it can make"
+        yield "spiderpoolController.hostnetwork", False, why
 
 
 def _value(values: Any, *path: str) -> Any:

@@ -9,10 +9,13 @@ the first two; subctl is in tests/steps/test_preflight.py.
 """
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from mesh.plan import PlanError, load_plan
 from tests.graph.harness import RELEASE, UNKNOWN, Graph, Steps, raw_plan, run_mesh
 
 
@@ -183,9 +186,23 @@ def test_values_of_the_plan_win_and_leave_the_rest() -> None:
     assert merged["multus"] == {"multusCNI": {"defaultCniCRName": "macvlan-conf"}}
 
 
-def test_values_of_the_plan_can_replace_a_whole_section() -> None:
-    merged = release(with_spiderpool(values={"multus": None}))["values"]
-    assert merged["multus"] is None
+def test_no_section_and_no_value_of_ours_can_be_taken_away() -> None:
+    """Whatever a release gets by itself, null in the plan's values is refused for it, up to the whole."""
+
+    def places(values: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+        for key, value in values.items():
+            yield (key,)
+            yield from ((key, *below) for below in places(value)) if isinstance(value, dict) else ()
+
+    mirrored = with_spiderpool(imageRegistry="mirror.site-a/quay")
+    ours = [path for path in places(release(mirrored)["values"]) if path[-1] not in ("tlsCa", "tlsCert", "tlsKey")]
+    assert len(ours) > 15
+    for path in ours:
+        values: Any = None
+        for key in reversed(path):
+            values = {key: values}
+        with pytest.raises(PlanError, match=re.escape(f"spiderpool.values.{'.'.join(path)}: null would take away")):
+            load_plan(raw_plan({"spiderpool": {"imageRegistry": "mirror.site-a/quay", "values": values}}))
 
 
 def test_the_coordinator_is_the_one_object_of_its_name() -> None:

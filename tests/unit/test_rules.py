@@ -364,6 +364,55 @@ MESH_WIDE: dict[str, Row] = {
         for key, value in (("mode", "disabled"), ("podCIDRType", "cluster"), ("hijackCIDR", ["10.0.0.0/8"]),
                            ("vethMTU", 1400))
     },
+    **{
+        f"{path} of the chart's values taken away by {value}": Row(
+            {"spiderpool.values": values}, f"spiderpool.values.{path}",
+            ("null" if value is None else repr(value), "take away"), "only what is to differ",
+            {"spiderpool.values": good},
+        )
+        for path, value, values, good in (
+            ("multus", None, {"multus": None}, {"multus": {}}),
+            ("multus.multusCNI", None, {"multus": {"multusCNI": None}}, {"multus": {"multusCNI": {}}}),
+            ("multus.multusCNI.defaultCniCRName", None, {"multus": {"multusCNI": {"defaultCniCRName": None}}},
+             {"multus": {"multusCNI": {"image": None}}}),
+            ("ipam", None, {"ipam": None}, {"ipam": {"gc": None}}),
+            ("ipam", [1], {"ipam": [1]}, {}),
+            ("ipam.enableIPv4", None, {"ipam": {"enableIPv4": None}}, {}),
+            ("spiderpoolController", None, {"spiderpoolController": None}, {"rdma": None}),
+            ("spiderpoolController.tls", "auto", {"spiderpoolController": {"tls": "auto"}}, {}),
+            ("spiderpoolController.tls.provided", None, {"spiderpoolController": {"tls": {"provided": None}}},
+             {"spiderpoolController": {"tls": {"provided": {"tlsCa": "x", "tlsCert": "x", "tlsKey": "x"}}}}),
+            ("spiderpoolController.cleanup.enable", None, {"spiderpoolController": {"cleanup": {"enable": None}}},
+             {"spiderpoolController": {"cleanup": {"enable": False}}}),
+            ("plugins", False, {"plugins": False}, {"plugins": {"installRdmaCNI": False}}),
+        )
+    },
+    "global section of the chart taken away": Row(
+        {"spiderpool.imageRegistry": "mirror.example", "spiderpool.values": {"global": None}},
+        "spiderpool.values.global", ("null", "take away"), "remove it",
+        {"spiderpool.imageRegistry": "mirror.example", "spiderpool.values": {"global": {"commonLabels": None}}},
+    ),
+    **{
+        f"{path} in the chart's values": Row(
+            {"spiderpool.values": bad}, f"spiderpool.values.{path}", (repr(value), why), "remove it",
+            {"spiderpool.values": good},
+        )
+        for path, value, why, bad, good in (
+            ("spiderpoolController.tls.method", "auto", "a new certificate at every up",
+             {"spiderpoolController": {"tls": {"method": "auto"}}},
+             {"spiderpoolController": {"tls": {"method": "provided"}}}),
+            ("multus.enableMultusConfig", False, "no SpiderMultusConfig becomes a network",
+             {"multus": {"enableMultusConfig": False}}, {"multus": {"enableMultusConfig": True}}),
+            ("coordinator.enabled", False, "never Synced", {"coordinator": {"enabled": False}},
+             {"coordinator": {"enabled": True}}),
+            ("coordinator.name", "mine", "never Synced", {"coordinator": {"name": "mine"}},
+             {"coordinator": {"name": "default"}}),
+            ("spiderpoolController.hostnetwork", False, "only it can make",
+             {"spiderpoolController": {"hostnetwork": False}},
+             # Somebody else's Multus may have another default network.
+             {"spiderpoolController": {"hostnetwork": False}, "multus": {"multusCNI": {"install": False}}}),
+        )
+    },
     "export without service discovery": Row(
         {"sampleApp.export": True, "broker.serviceDiscovery": False}, "sampleApp.export",
         ("broker.serviceDiscovery",), "serviceDiscovery: true",
@@ -961,6 +1010,9 @@ FINE: dict[str, dict[str, Any]] = {
         "sampleApp": {"enabled": False, "export": True, "namespace": "kube-public"},
     },
     "an app that is not exported needs no service discovery": {"broker.serviceDiscovery": False},
+    "values of a chart that is not installed do nothing": {
+        "spiderpool": {"install": False, "values": {"multus": None}}
+    },
     "a chart that is not installed may be anywhere": {"spiderpool": {"install": False, "chart": "./x.tgz"}},
     "a cluster may have several node networks that overlap": {f"{A}.nodeCIDR": ["10.6.0.0/16", "10.6.1.0/24"]},
 }
@@ -987,6 +1039,11 @@ ADVICE: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "health check turned off": ({"submariner.healthCheck.enabled": False}, "submariner.healthCheck", "turned off"),
     "no encryption": ({"submariner.cableDriver": "vxlan"}, "submariner.cableDriver", "vxlan does not encrypt"),
+    "an uninstall that takes all pools along": (
+        {"spiderpool.values": {"spiderpoolController": {"cleanup": {"enable": True}}}},
+        "spiderpool.values.spiderpoolController.cleanup.enable",
+        "deletes all pools of the cluster",
+    ),
     "few addresses": (
         {f"{B}.pools[0].ips": ["172.111.1.1-172.111.1.8"]},
         f"{B}.pools",
