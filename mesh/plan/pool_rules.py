@@ -22,6 +22,7 @@ def problems(plan: MeshPlan, cluster_id: str) -> Iterator[Problem]:
     for index, pool in enumerate(cluster.pools):
         yield from _pool(f"{path}.pools[{index}]", pool, cluster)
     yield from _pools(path, cluster)
+    yield from _routers(path, cluster)
     yield from _routes_against_hijack(path, cluster_id, plan)
 
 
@@ -81,10 +82,10 @@ def _pool_gateway(path: str, pool: Pool, subnet: IpNetwork, cluster: Cluster) ->
             f"{gateway} is also one of ips: a pod could get the router's address, and Spiderpool refuses the pool",
             f"add {gateway} to excludeIPs",
         )
-    elif gateway in _not_hosts(subnet):
+    elif gateway in not_hosts(subnet):
         yield Problem(
             f"{path}.gateway",
-            f"{gateway} is the {_not_hosts(subnet)[gateway]} address of {subnet} (subnet), which no router has",
+            f"{gateway} is the {not_hosts(subnet)[gateway]} address of {subnet} (subnet), which no router has",
             "write the router's own address",
         )
 
@@ -93,10 +94,10 @@ def _free_host(pool: Pool, subnet: IpNetwork) -> Address | None:
     """The last address of the subnet that a router could have."""
     last = type(subnet.network_address)(int(subnet.broadcast_address) - (subnet.prefixlen < subnet.max_prefixlen - 1))
     left = ranges.difference(((subnet.network_address, last),), ranges.merge(pool.ips))
-    return left[-1][1] if left and left[-1][1] not in _not_hosts(subnet) else None
+    return left[-1][1] if left and left[-1][1] not in not_hosts(subnet) else None
 
 
-def _not_hosts(subnet: IpNetwork) -> dict[Address, str]:
+def not_hosts(subnet: IpNetwork) -> dict[Address, str]:
     """Addresses that belong to the subnet and to no host in it. A /31 and a /32 have none, and neither has IPv6."""
     if subnet.version == 6 or subnet.prefixlen >= 31:
         return {}
@@ -114,7 +115,7 @@ def _pool_addresses(path: str, pool: Pool, subnet: IpNetwork) -> Iterator[Proble
             f"{count} addresses; Spiderpool allocates at most {MAX_POOL_ADDRESSES} of a pool",
             "split it into several pools",
         )
-    for address, kind in _not_hosts(subnet).items():
+    for address, kind in not_hosts(subnet).items():
         if ranges.contains(usable, address):
             yield Problem(
                 f"{path}.ips",
@@ -154,11 +155,36 @@ def _pool_routes(path: str, pool: Pool, subnet: IpNetwork) -> Iterator[Problem]:
                 f"{route.dst} is not IPv{subnet.version}, as {subnet} (subnet) is",
                 "put it into a pool of its own family",
             )
-        if ipaddress.ip_address(route.gw) not in subnet:
+        hop = ipaddress.ip_address(route.gw)
+        if hop not in subnet:
             yield Problem(
                 f"{path}.routes[{index}].gw", f"{route.gw} is not inside {subnet} (subnet)", f"use a hop in {subnet}"
             )
+        elif hop in not_hosts(subnet):
+            yield Problem(
+                f"{path}.routes[{index}].gw",
+                f"{hop} is the {not_hosts(subnet)[hop]} address of {subnet} (subnet), which no router has",
+                "write the router's own address",
+            )
     yield from repeated((f"{path}.routes[{index}].dst", route.dst) for index, route in enumerate(pool.routes))
+
+
+def _routers(path: str, cluster: Cluster) -> Iterator[Problem]:
+    """Routers among the addresses that pods may take. Spiderpool only looks for a pool's gateway in its own `ips`."""
+    for number, pool in enumerate(cluster.pools):
+        where = f"{path}.pools[{number}]"
+        routers = [(f"{where}.gateway", pool.gateway)] if pool.gateway else []
+        routers += [(f"{where}.routes[{index}].gw", route.gw) for index, route in enumerate(pool.routes)]
+        for field, text in routers:
+            for index, other in enumerate(cluster.pools):
+                if field == f"{path}.pools[{index}].gateway":  # told by `_pool_gateway`
+                    continue
+                if ranges.contains(ranges.usable(other.ips, other.exclude_ips), ipaddress.ip_address(text)):
+                    yield Problem(
+                        field,
+                        f"{text} is also one of {path}.pools[{index}].ips: a pod could get the router's address",
+                        f"add {text} to {path}.pools[{index}].excludeIPs",
+                    )
 
 
 def _routes_against_hijack(path: str, cluster_id: str, plan: MeshPlan) -> Iterator[Problem]:

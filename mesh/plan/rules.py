@@ -441,6 +441,7 @@ def _local_against_remote(path: str, cidr: str, remote_id: str, remote: Cluster,
 
 def _nodes(path: str, cluster: Cluster) -> Iterator[Problem]:
     pod_networks = [parse_network(cidr) for cidr in (cluster.pod_cidr, cluster.pod_cidr_v6) if cidr]
+    wires = [*pod_networks, *(parse_network(pool.subnet) for pool in cluster.pools)]
     taken = {pool.gateway: f"{path}.pools[{index}].gateway" for index, pool in enumerate(cluster.pools)}
     declared = [(f"{path}.gateways[{i}]", g.node, g.address) for i, g in enumerate(cluster.gateways)]
     declared += [(f"{path}.nodes[{i}]", node.name, node.address) for i, node in enumerate(cluster.nodes)]
@@ -456,6 +457,14 @@ def _nodes(path: str, cluster: Cluster) -> Iterator[Problem]:
                 f"{where}.address",
                 f"{text} of {node} is outside the pod CIDR {cluster.pod_cidr}",
                 "declare the node's address on the underlay, or leave it out",
+            )
+        nobodys = next((network for network in wires if address in pool_rules.not_hosts(network)), None)
+        if nobodys:
+            yield Problem(
+                f"{where}.address",
+                f"{text} of {node} is the {pool_rules.not_hosts(nobodys)[address]} address of {nobodys}, which no node "
+                "has",
+                "declare the node's own address",
             )
         if text in taken:
             yield Problem(f"{where}.address", f"{text} of {node} is also {taken[text]}", "one address, one owner")

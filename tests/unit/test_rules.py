@@ -583,6 +583,23 @@ NETWORKS: dict[str, Row] = {
         {f"{A}.gateways": gateway(address="172.110.1.200")}, f"{A}.gateways[0].address", ("a pod could get",),
         "excludeIPs", {f"{A}.gateways": gateway(address="172.110.1.201")},
     ),
+    **{
+        f"{field} with the {kind} address of its wire, {subnet}": Row(
+            {f"{POOL}.subnet": subnet, f"{A}.{field}": bad(address)}, f"{A}.{field}[0].address",
+            (f"{address} of controller-node-1 is the {kind} address of {subnet}",), "own address",
+            {f"{A}.{field}": bad(address if subnet != "172.110.0.0/16" else "172.110.0.255")},
+        )
+        for field, bad in (("gateways", lambda address: gateway(address=address)),
+                           ("nodes", lambda address: [{"name": "controller-node-1", "address": address}]))
+        for kind, address, subnet in (("network", "172.110.0.0", "172.110.0.0/16"),
+                                      ("broadcast", "172.110.255.255", "172.110.0.0/16"),
+                                      ("broadcast", "172.110.1.255", "172.110.0.0/23"))
+    },
+    "node with the broadcast address of the pod CIDR, off the pool's wire": Row(
+        {f"{POOL}.subnet": "172.110.0.0/23", f"{A}.gateways": gateway(address="172.110.255.255")},
+        f"{A}.gateways[0].address", ("the broadcast address of 172.110.0.0/16",), "own address",
+        {f"{POOL}.subnet": "172.110.0.0/23", f"{A}.gateways": gateway(address="172.110.255.254")},
+    ),
     "WAN address on the isolated underlay": Row(
         {f"{A}.gateways": gateway(wanAddress="172.110.168.73")}, f"{A}.gateways[0].wanAddress",
         ("172.110.168.73 lies in 172.110.0.0/16", "isolated underlay"), "default route",
@@ -746,6 +763,34 @@ POOLS: dict[str, Row] = {
         "add 172.110.1.200 to excludeIPs",
         {f"{POOL}.gateway": "172.110.1.200", f"{POOL}.excludeIPs": ["172.110.1.199-172.110.1.200"]},
     ),
+    "router among the addresses of another pool": Row(
+        {f"{A}.pools[1]": SECOND_POOL | {"gateway": "172.110.1.50"}}, f"{A}.pools[1].gateway",
+        (f"172.110.1.50 is also one of {POOL}.ips", "router"), f"add 172.110.1.50 to {POOL}.excludeIPs",
+        {f"{A}.pools[1]": SECOND_POOL | {"gateway": "172.110.1.50"}, f"{POOL}.excludeIPs": ["172.110.1.50"]},
+    ),
+    "router of the first pool among the addresses of a later one": Row(
+        {f"{POOL}.gateway": "172.110.2.9", f"{A}.pools[1]": SECOND_POOL}, f"{POOL}.gateway",
+        (f"172.110.2.9 is also one of {A}.pools[1].ips",), f"{A}.pools[1].excludeIPs",
+        {f"{POOL}.gateway": "172.110.2.10", f"{A}.pools[1]": SECOND_POOL},
+    ),
+    "hop of a route among the addresses": Row(
+        {f"{POOL}.routes": [{"dst": "10.9.0.0/16", "gw": "172.110.1.7"}]}, f"{POOL}.routes[0].gw",
+        (f"172.110.1.7 is also one of {POOL}.ips", "router"), f"add 172.110.1.7 to {POOL}.excludeIPs",
+        {f"{POOL}.routes": [{"dst": "10.9.0.0/16", "gw": "172.110.1.7"}], f"{POOL}.excludeIPs": ["172.110.1.7"]},
+    ),
+    "hop of a route among the addresses of another pool": Row(
+        {f"{A}.pools[1]": SECOND_POOL, f"{POOL}.routes": [{"dst": "10.9.0.0/16", "gw": "172.110.2.7"}]},
+        f"{POOL}.routes[0].gw", (f"172.110.2.7 is also one of {A}.pools[1].ips",), f"{A}.pools[1].excludeIPs",
+        {f"{A}.pools[1]": SECOND_POOL, f"{POOL}.routes": [{"dst": "10.9.0.0/16", "gw": "172.110.2.10"}]},
+    ),
+    **{
+        f"hop of a route with the {kind} address": Row(
+            {f"{POOL}.routes": [{"dst": "10.9.0.0/16", "gw": address}]}, f"{POOL}.routes[0].gw",
+            (f"{address} is the {kind} address of 172.110.0.0/16",), "router's own",
+            {f"{POOL}.routes": [{"dst": "10.9.0.0/16", "gw": "172.110.0.255"}]},
+        )
+        for kind, address in (("network", "172.110.0.0"), ("broadcast", "172.110.255.255"))
+    },
     "router with the network's address": Row(
         {f"{POOL}.gateway": "172.110.0.0"}, f"{POOL}.gateway", ("172.110.0.0 is the network address",), "router's own",
         {f"{POOL}.gateway": REMOVED},
