@@ -61,6 +61,7 @@ def advice(plan: MeshPlan) -> list[Problem]:
                     "name a second one",
                 )
             )
+        found += _nodes_as_local(f"clusters.{cluster_id}", cluster)
     if not derive.health_check(plan):
         without = [
             f"{cluster_id}/{gateway.node}"
@@ -388,6 +389,11 @@ def _pod_and_service_networks(cluster: Cluster) -> list[tuple[str, IpNetwork]]:
 
 
 def _local_cidr(path: str, cluster: Cluster) -> Iterator[Problem]:
+    """What pods reach through their node must not be what they reach on the wire.
+
+    The cluster's own Services may be listed, as NodeLocal DNSCache's address among them is: coordinator adds their CIDR
+    to hijackCIDR by itself, with the same next hop (cmd/coordinator/cmd/command_add.go). Of its nodes, `advice` tells.
+    """
     for index, cidr in enumerate(cluster.network.local_cidr):
         local = parse_network(cidr)
         for field, network in _named_networks(cluster):
@@ -397,6 +403,18 @@ def _local_cidr(path: str, cluster: Cluster) -> Iterator[Problem]:
                     f"{cidr} overlaps with {network} ({path}.{field}): traffic to neighbouring pods would be sent "
                     "into the node instead of the underlay",
                     "list only what pods reach through their node",
+                )
+
+
+def _nodes_as_local(path: str, cluster: Cluster) -> Iterator[Problem]:
+    for index, cidr in enumerate(cluster.network.local_cidr):
+        for number, nodes in enumerate(cluster.node_cidr):
+            if parse_network(cidr).overlaps(parse_network(nodes)):
+                yield Problem(
+                    f"{path}.network.localCIDR[{index}]",
+                    f"{cidr} overlaps with {nodes} ({path}.nodeCIDR[{number}]): pods reach other nodes through their "
+                    "own, and get an answer only from nodes that have a route to the pods",
+                    "leave it out unless pods have to reach nodes that way",
                 )
 
 

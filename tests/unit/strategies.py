@@ -52,8 +52,9 @@ def cluster(draw: st.DrawFn, number: int, dual_stack: bool, globalnet: bool) -> 
             }
         )
     name = draw(st.sampled_from(["macvlan-conf", "underlay"]))
+    pod_bits = draw(st.integers(17, 20))
     raw: dict[str, Any] = {
-        "podCIDR": f"10.{number}.0.0/{draw(st.integers(17, 20))}",
+        "podCIDR": f"10.{number}.0.0/{pod_bits}",
         "serviceCIDR": f"10.{number}.128.0/{draw(st.integers(17, 24))}",
         "gateways": [
             draw(st.sampled_from([f"gw-{index}", {"node": f"gw-{index}", "address": f"10.{number}.3.{index + 1}"}]))
@@ -63,7 +64,9 @@ def cluster(draw: st.DrawFn, number: int, dual_stack: bool, globalnet: bool) -> 
         "pools": pools,
     }
     if draw(st.booleans()):
-        raw["network"]["localCIDR"] = [f"100.64.{number}.0/24"]
+        # Far away, NodeLocal DNSCache among the cluster's own Services, and right behind its pods.
+        near = [f"100.64.{number}.0/24", f"10.{number}.128.10/32", f"10.{number}.{2 ** (24 - pod_bits)}.0/24"]
+        raw["network"]["localCIDR"] = draw(st.lists(st.sampled_from(near), unique=True))
     if dual_stack:
         raw |= {"podCIDRv6": f"fd00:{number:x}::/64", "serviceCIDRv6": f"fd00:{number:x}:1::/112"}
         raw["pools"].append(

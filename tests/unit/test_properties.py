@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from mesh.cli.schema import plan_schema
 from mesh.cli.summary import summary
-from mesh.plan import MeshPlan, derive, load_plan, ranges
+from mesh.plan import MeshPlan, PlanError, derive, load_plan, ranges
 from mesh.topology import mermaid
 from tests.unit.strategies import plans
 
@@ -56,7 +56,31 @@ def test_hijack_cidr_is_unique_in_normal_form_and_never_its_own(raw: dict[str, A
         for text in hijacked:
             network = ipaddress.ip_network(text)  # strict: host bits are an error
             assert str(network) == text
-            assert not any(network.overlaps(own) for own in derive.networks_of(cluster))
+            # Of its own, only Services may be in it, and only where the plan says so (NodeLocal DNSCache).
+            own = [cluster.pod_cidr, cluster.pod_cidr_v6]
+            own += [] if text in cluster.network.local_cidr else [cluster.service_cidr, cluster.service_cidr_v6]
+            assert not any(network.overlaps(ipaddress.ip_network(cidr)) for cidr in own if cidr)
+
+
+@thorough
+@given(plans(most=4), st.data())
+def test_local_cidr_is_refused_exactly_where_it_covers_pods_or_what_is_derived(
+    raw: dict[str, Any], data: st.DataObject
+) -> None:
+    plan = load_plan(raw)
+    name = data.draw(st.sampled_from(list(plan.clusters)))
+    second, third = data.draw(st.integers(1, len(plan.clusters))), data.draw(st.integers(0, 255))
+    local = ipaddress.ip_network(f"10.{second}.{third}.0/{data.draw(st.integers(14, 32))}", strict=False)
+    raw["clusters"][name]["network"]["localCIDR"] = [str(local)]
+    taken = [plan.clusters[name].pod_cidr]
+    taken += [cidr for other in plan.clusters if other != name for cidr in seen_by_others(plan, other)]
+    refused = any(local.overlaps(ipaddress.ip_network(cidr)) for cidr in taken)
+    try:
+        load_plan(raw)
+    except PlanError as error:
+        assert refused, error  # noqa: PT017
+    else:
+        assert not refused, local
 
 
 @thorough

@@ -493,6 +493,11 @@ NETWORKS: dict[str, Row] = {
         {f"{A}.network.localCIDR": ["0.0.0.0/0"]}, f"{A}.network.localCIDR[0]", ("0.0.0.0/0",), "",
         {f"{A}.network.localCIDR": []}, also=(f"{A}.network.localCIDR[0]",) * 2,
     ),
+    "local CIDR that is only part of the own pods": Row(
+        {f"{A}.network.localCIDR": ["172.110.255.0/24"]}, f"{A}.network.localCIDR[0]", ("neighbouring pods",), "",
+        # coordinator sends Services through the node by itself.
+        {f"{A}.network.localCIDR": ["10.233.0.0/18", "10.232.0.0/15"]},
+    ),
     "local CIDR over another cluster's Services": Row(
         {f"{A}.network.localCIDR": ["10.243.0.0/24"]}, f"{A}.network.localCIDR[0]",
         ("10.243.0.0/24 overlaps with 10.243.0.0/18", f"{B}.serviceCIDR", "derived already"), "local networks",
@@ -1084,6 +1089,11 @@ ADVICE: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "health check turned off": ({"submariner.healthCheck.enabled": False}, "submariner.healthCheck", "turned off"),
     "no encryption": ({"submariner.cableDriver": "vxlan"}, "submariner.cableDriver", "vxlan does not encrypt"),
+    "nodes reached through the node": (
+        {f"{A}.nodeCIDR": ["10.5.0.0/16", "10.6.0.0/16"], f"{A}.network.localCIDR": ["169.254.0.0/16", "10.6.1.0/24"]},
+        f"{A}.network.localCIDR[1]",
+        f"10.6.1.0/24 overlaps with 10.6.0.0/16 ({A}.nodeCIDR[1])",
+    ),
     "an uninstall that takes all pools along": (
         {"spiderpool.values": {"spiderpoolController": {"cleanup": {"enable": True}}}},
         "spiderpool.values.spiderpoolController.cleanup.enable",
