@@ -28,7 +28,7 @@ class SampleApp(pulumi.ComponentResource):
     ) -> None:
         super().__init__("multi-cluster-mesh:index:SampleApp", name, None, opts)
         app = site.plan.sample_app
-        labels, service_name = {"app": app.name}, f"{app.name}-svc"
+        labels, service_name = derive.app_labels(app), f"{app.name}-svc"
         # Derived: a typo here leaves the pods in ContainerCreating for good.
         annotations = {derive.DEFAULT_NETWORK_ANNOTATION: derive.default_network(site.cluster)}
         if app.roll_out:

@@ -3,7 +3,7 @@
 import ipaddress
 from typing import Any
 
-from mesh.plan.models import Cluster, Gateway, MeshPlan, Network, Pool
+from mesh.plan.models import Cluster, Gateway, MeshPlan, Network, Pool, SampleApp
 from mesh.plan.settings import BrokerSettings, GlobalnetSettings, JoinSettings
 from mesh.plan.types import Network as IpNetwork
 from mesh.plan.types import parse_network, version_tuple
@@ -112,6 +112,11 @@ def chart_values(plan: MeshPlan, cluster_id: str) -> dict[str, Any]:
     if spiderpool.image_registry:
         values["global"] = {"imageRegistryOverride": spiderpool.image_registry}
     return values
+
+
+def app_labels(app: SampleApp) -> dict[str, str]:
+    """Labels of the sample app's pods."""
+    return {"app": app.name}
 
 
 def broker_settings(plan: MeshPlan) -> BrokerSettings:

@@ -4,14 +4,17 @@ Sources: Spiderpool's webhook (pkg/ippoolmanager/ippool_validate.go), and what i
 """
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from mesh.plan import derive, ranges
-from mesh.plan.models import Cluster, MeshPlan, Pool
+from mesh.plan.models import Cluster, LabelRequirement, LabelSelector, MeshPlan, Pool
 from mesh.plan.problems import Problem, repeated
 from mesh.plan.types import Address, parse_network
 from mesh.plan.types import Network as IpNetwork
+
+Taker = tuple[str, Mapping[str, str]]
+"""Pods that take addresses: their namespace and their labels."""
 
 MAX_POOL_ADDRESSES = 5000  # Spiderpool stops allocating there (SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS)
 
@@ -239,3 +242,39 @@ def _pools(path: str, cluster: Cluster) -> Iterator[Problem]:
                 f"{ranges.text(shared)} is in pool {one.name} and in pool {other.name}",
                 "an address belongs to one pool",
             )
+
+
+def addresses(cluster: Cluster, takers: Sequence[Taker] | None = None) -> dict[int, int]:
+    """How many addresses the cluster has for these pods, or for any, per IP version: a pod takes one of each."""
+    found: dict[int, int] = {}
+    for pool in cluster.pools:
+        usable = ranges.usable(pool.ips, pool.exclude_ips) if takers is None or _serves(pool, takers) else ()
+        version = derive.pool_version(pool)
+        found[version] = found.get(version, 0) + ranges.size(usable)
+    return found
+
+
+def _serves(pool: Pool, takers: Sequence[Taker]) -> bool:
+    """Whether some of the pods can get addresses of the pool; what the plan cannot know, labels of nodes and of
+    namespaces, is taken to fit. Source: Spiderpool's pkg/ipam/allocate.go, all that is given has to match.
+    """
+    return any(
+        (not pool.namespace_name or namespace in pool.namespace_name)
+        and (pool.pod_affinity is None or _selects(pool.pod_affinity, labels))
+        for namespace, labels in takers
+    )
+
+
+def _selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """As Kubernetes does."""
+
+    def fits(wanted: LabelRequirement) -> bool:
+        value = labels.get(wanted.key)
+        return {
+            "In": value in wanted.values,
+            "NotIn": value not in wanted.values,
+            "Exists": value is not None,
+            "DoesNotExist": value is None,
+        }[wanted.operator]
+
+    return selector.match_labels.items() <= labels.items() and all(map(fits, selector.match_expressions))

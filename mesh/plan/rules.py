@@ -24,6 +24,7 @@ IMAGE_COMPONENTS = frozenset(
 # Ports of Submariner's own that the tunnel's must differ from.
 RESERVED_PORTS = {500: "IKE", 4490: "NAT discovery", 4800: "the VXLAN between a cluster's nodes"}
 _SYSTEM_PODS = 6  # two of CoreDNS, the operator, Lighthouse's agent and its two DNS servers
+_SYSTEM_TAKERS: tuple[pool_rules.Taker, ...] = (("kube-system", {"k8s-app": "kube-dns"}), ("submariner-operator", {}))
 _UNUSABLE = tuple(parse_network(cidr) for cidr in ("127.0.0.0/8", "224.0.0.0/4", "::1/128", "ff00::/8"))
 _DENIED_EXPORT_PREFIXES = ("kube-", "openshift")  # Lighthouse since 0.24.1: import-namespace-deny-list
 
@@ -78,19 +79,21 @@ def advice(plan: MeshPlan) -> list[Problem]:
                 "give each gateway an address on the underlay and declare it: {node: …, address: …}",
             )
         )
+    need, takers = _SYSTEM_PODS, list(_SYSTEM_TAKERS)
+    if app := plan.sample_app if plan.sample_app.enabled else None:
+        need += app.replicas + -(-app.replicas // 4)  # a rolling update's surge of 25 %
+        takers.append((app.namespace, derive.app_labels(app)))
     for cluster_id, cluster in plan.clusters.items():
-        have, need = _ipv4_addresses(cluster), _SYSTEM_PODS
-        if plan.sample_app.enabled:
-            need += plan.sample_app.replicas + -(-plan.sample_app.replicas // 4)  # a rolling update's surge of 25 %
-        if have < need:
-            found.append(
-                Problem(
-                    f"clusters.{cluster_id}.pools",
-                    f"{have} IPv4 addresses; CoreDNS, Submariner's own pods and the sample app with its rolling update "
-                    f"take {need}",
-                    "give the pools more addresses",
+        for version, have in pool_rules.addresses(cluster, takers).items():
+            if have < need:
+                found.append(
+                    Problem(
+                        f"clusters.{cluster_id}.pools",
+                        f"{have} IPv{version} addresses; CoreDNS, Submariner's own pods and the sample app with its "
+                        f"rolling update take {need}",
+                        "give the pools that these pods can use more addresses",
+                    )
                 )
-            )
     clean_up = ("spiderpoolController", "cleanup", "enable")
     if plan.spiderpool.install and _value(plan.spiderpool.values, *clean_up):
         found.append(
@@ -314,14 +317,16 @@ def _sample_app(plan: MeshPlan) -> Iterator[Problem]:
             f"{app.name!r} starts with a digit, which the name of its Service ({app.name}-svc) must not",
             "start it with a letter",
         )
-    for cluster_id, cluster in plan.clusters.items():
-        if app.enabled and 0 < _ipv4_addresses(cluster) < app.replicas:
-            yield Problem(
-                "sampleApp.replicas",
-                f"{app.replicas} pods, but the pools of {cluster_id} have {_ipv4_addresses(cluster)} IPv4 addresses "
-                f"(clusters.{cluster_id}.pools)",
-                "lower it, or give the pools more addresses",
-            )
+    for cluster_id, cluster in plan.clusters.items() if app.enabled else ():
+        given = pool_rules.addresses(cluster)
+        for version, have in pool_rules.addresses(cluster, [(app.namespace, derive.app_labels(app))]).items():
+            if have < app.replicas and given[version]:  # of a pool without addresses, its own rule tells
+                yield Problem(
+                    "sampleApp.replicas",
+                    f"{app.replicas} pods, but the pools of {cluster_id} have {have} IPv{version} addresses for them "
+                    f"(clusters.{cluster_id}.pools)",
+                    "lower it, or give pools that its pods can use more addresses",
+                )
 
 
 def _verify(plan: MeshPlan) -> Iterator[Problem]:
@@ -332,11 +337,6 @@ def _verify(plan: MeshPlan) -> Iterator[Problem]:
                 f"{cluster_id!r} is no cluster of the plan",
                 f"use some of: {', '.join(plan.clusters)}",
             )
-
-
-def _ipv4_addresses(cluster: Cluster) -> int:
-    pools = [pool for pool in cluster.pools if derive.pool_version(pool) == 4]
-    return sum(ranges.size(ranges.usable(pool.ips, pool.exclude_ips)) for pool in pools)
 
 
 def _cluster_networks(path: str, cluster: Cluster) -> Iterator[Problem]:

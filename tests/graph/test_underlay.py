@@ -30,7 +30,8 @@ def graph(request: pytest.FixtureRequest) -> Graph:
 
 
 def cluster_a(**changes: Any) -> Graph:
-    return run_mesh(raw_plan({"clusters": {"cluster-a": changes}}))
+    # In the app's own namespace: a plan whose pools do not serve its sample app is refused.
+    return run_mesh(raw_plan({"sampleApp": {"name": "shop", "namespace": "shop"}, "clusters": {"cluster-a": changes}}))
 
 
 def pool(**changes: Any) -> dict[str, Any]:
@@ -158,9 +159,9 @@ def test_routes() -> None:
 @pytest.mark.parametrize("affinity", ["podAffinity", "namespaceAffinity", "nodeAffinity"])
 def test_affinities(affinity: str) -> None:
     selector = {
-        "matchLabels": {"app.kubernetes.io/part_of": "shop"},
+        "matchLabels": {"app": "shop"},
         "matchExpressions": [
-            {"key": "tier", "operator": "In", "values": ["web", "api"]},
+            {"key": "app", "operator": "In", "values": ["shop", "api"]},
             {"key": "canary", "operator": "DoesNotExist"},
         ],
     }

@@ -205,20 +205,22 @@ STRUCTURE: dict[str, Row] = {
     ),
     "label key with a blank": Row(
         {f"{POOL}.podAffinity": {"matchLabels": {"a b": "c"}}}, f"{POOL}.podAffinity.matchLabels.a b",
-        ("'a b' is not a label key",), "", {f"{POOL}.podAffinity": {"matchLabels": {"example.com/a_b": "c"}}},
+        ("'a b' is not a label key",), "",
+        {f"{A}.pools[1]": SECOND_POOL | {"podAffinity": {"matchLabels": {"example.com/a_b": "c"}}}},
     ),
     "label key with two prefixes": Row(
         {f"{POOL}.podAffinity": {"matchLabels": {"a/b/c": "d"}}}, f"{POOL}.podAffinity.matchLabels.a/b/c",
-        ("'a/b/c' is not a label key",), "", {f"{POOL}.podAffinity": {"matchLabels": {"a/b": "d"}}},
+        ("'a/b/c' is not a label key",), "",
+        {f"{A}.pools[1]": SECOND_POOL | {"podAffinity": {"matchLabels": {"a/b": "d"}}}},
     ),
     "label key too long": Row(
         {f"{POOL}.podAffinity": {"matchLabels": {"a" * 64: "d"}}}, f"{POOL}.podAffinity.matchLabels.{'a' * 64}",
-        ("is not a label key",), "", {f"{POOL}.podAffinity": {"matchLabels": {"a" * 63: "d"}}},
+        ("is not a label key",), "", {f"{A}.pools[1]": SECOND_POOL | {"podAffinity": {"matchLabels": {"a" * 63: "d"}}}},
     ),
     "prefix of a label key too long": Row(
         {f"{POOL}.podAffinity": {"matchLabels": {"a" * 254 + "/b": "d"}}},
         f"{POOL}.podAffinity.matchLabels.{'a' * 254}/b", ("is not a label key",), "",
-        {f"{POOL}.podAffinity": {"matchLabels": {"a" * 253 + "/b": "d"}}},
+        {f"{A}.pools[1]": SECOND_POOL | {"podAffinity": {"matchLabels": {"a" * 253 + "/b": "d"}}}},
     ),
     "label value with a blank": Row(
         {f"{POOL}.nodeAffinity": {"matchLabels": {"rack": "1 2"}}}, f"{POOL}.nodeAffinity.matchLabels.rack",
@@ -439,6 +441,43 @@ MESH_WIDE: dict[str, Row] = {
         "sampleApp.replicas", ("4 pods", "cluster-a have 3 IPv4 addresses"), "more addresses",
         {"sampleApp.replicas": 3, f"{POOL}.ips": ["172.110.1.1-172.110.1.4"], f"{POOL}.excludeIPs": ["172.110.1.2"]},
     ),
+    "two replicas and one IPv6 address": Row(
+        IPV6 | {f"{A}.pools[1].ips": ["fd00:1::10"]}, "sampleApp.replicas",
+        ("2 pods", "cluster-a have 1 IPv6 addresses"), "more addresses",
+        IPV6 | {f"{A}.pools[1].ips": ["fd00:1::10-fd00:1::11"]},
+    ),
+    **{
+        f"pool that the app's pods cannot use: {field} {bad}": Row(
+            {f"{POOL}.{field}": bad}, "sampleApp.replicas",
+            ("2 pods", "cluster-a have 0 IPv4 addresses for them"), "its pods can use", {f"{POOL}.{field}": good},
+        )
+        for field, bad, good in (
+            ("namespaceName", ["web"], ["web", "default"]),
+            ("podAffinity", {"matchLabels": {"app": "web"}}, {"matchLabels": {"app": "test-app"}}),
+            ("podAffinity", {"matchLabels": {"app": "test-app", "tier": "x"}}, {"matchLabels": {"app": "test-app"}}),
+            *(
+                ("podAffinity", {"matchExpressions": [bad]}, {"matchExpressions": [good]})
+                for bad, good in (
+                    ({"key": "app", "operator": "In", "values": ["web"]},
+                     {"key": "app", "operator": "In", "values": ["web", "test-app"]}),
+                    ({"key": "app", "operator": "NotIn", "values": ["test-app"]},
+                     {"key": "tier", "operator": "NotIn", "values": ["test-app"]}),
+                    ({"key": "tier", "operator": "Exists"}, {"key": "app", "operator": "Exists"}),
+                    ({"key": "app", "operator": "DoesNotExist"}, {"key": "tier", "operator": "DoesNotExist"}),
+                )
+            ),
+        )
+    },
+    "some addresses that the app's pods cannot use": Row(
+        {f"{POOL}.ips": ["172.110.1.1"], f"{A}.pools[1]": SECOND_POOL | {"namespaceName": ["web"]}},
+        "sampleApp.replicas", ("2 pods", "have 1 IPv4 addresses for them"), "",
+        # Which nodes and namespaces have a label is not in the plan: it may be that of the app's.
+        {
+            f"{POOL}.ips": ["172.110.1.1"],
+            f"{A}.pools[1]": SECOND_POOL
+            | {"nodeName": ["n1"], "namespaceAffinity": {"matchLabels": {"team": "web"}}},
+        },
+    ),
     "two replicas and one address": Row(
         {f"{POOL}.ips": ["172.110.1.1"]}, "sampleApp.replicas", ("2 pods", "1 IPv4 addresses"), "",
         {f"{POOL}.ips": ["172.110.1.1"], "sampleApp.replicas": 1},
@@ -543,7 +582,7 @@ NETWORKS: dict[str, Row] = {
         | {
             f"{B}.podCIDRv6": "fd00:1::/64",
             f"{B}.serviceCIDRv6": "fd00:2:1::/112",
-            f"{B}.pools[1]": {"name": "six", "subnet": "fd00:1::/64", "ips": ["fd00:1::30"]},
+            f"{B}.pools[1]": {"name": "six", "subnet": "fd00:1::/64", "ips": ["fd00:1::30-fd00:1::39"]},
         },
         f"{B}.podCIDRv6", ("fd00:1::/64", f"{A}.podCIDRv6"), "", IPV6,
     ),
@@ -696,12 +735,12 @@ POOLS: dict[str, Row] = {
         "choose a subnet", {f"{POOL}.subnet": "172.110.0.0/17"},
     ),
     "IPv6 pool in a cluster without IPv6": Row(
-        {f"{A}.pools[1]": {"name": "six", "subnet": "fd00:1::/64", "ips": ["fd00:1::1"]}}, f"{A}.pools[1].subnet",
-        ("fd00:1::/64 is IPv6", f"{A}.podCIDRv6"), "set podCIDRv6", IPV6,
+        {f"{A}.pools[1]": {"name": "six", "subnet": "fd00:1::/64", "ips": ["fd00:1::1-fd00:1::9"]}},
+        f"{A}.pools[1].subnet", ("fd00:1::/64 is IPv6", f"{A}.podCIDRv6"), "set podCIDRv6", IPV6,
     ),
     "IPv6 pool outside the IPv6 pod CIDR": Row(
-        IPV6 | {f"{A}.pools[1].subnet": "fd00:2::/64", f"{A}.pools[1].ips": ["fd00:2::1"]}, f"{A}.pools[1].subnet",
-        ("fd00:2::/64 is not inside fd00:1::/64 (podCIDRv6)",), "widen podCIDRv6", IPV6,
+        IPV6 | {f"{A}.pools[1].subnet": "fd00:2::/64", f"{A}.pools[1].ips": ["fd00:2::1-fd00:2::9"]},
+        f"{A}.pools[1].subnet", ("fd00:2::/64 is not inside fd00:1::/64 (podCIDRv6)",), "widen podCIDRv6", IPV6,
     ),
     "address outside the subnet": Row(
         {f"{POOL}.ips": ["172.110.1.1", "172.111.1.1"]}, f"{POOL}.ips[1]",
@@ -870,7 +909,7 @@ POOLS: dict[str, Row] = {
     ),
     "selector that selects nothing": Row(
         {f"{POOL}.podAffinity": {}}, f"{POOL}.podAffinity", ("empty",), "remove it",
-        {f"{POOL}.podAffinity": {"matchLabels": {"app": "x"}}},
+        {f"{A}.pools[1]": SECOND_POOL | {"podAffinity": {"matchLabels": {"app": "x"}}}},
     ),
     "expression without its values": Row(
         {f"{POOL}.namespaceAffinity": {"matchExpressions": [{"key": "team", "operator": "In"}]}},
@@ -1104,6 +1143,24 @@ ADVICE: dict[str, tuple[dict[str, Any], str, str]] = {
         f"{B}.pools",
         "8 IPv4 addresses; CoreDNS, Submariner's own pods and the sample app with its rolling update take 9",
     ),
+    "few IPv6 addresses": (
+        IPV6 | {f"{A}.pools[1].ips": ["fd00:1::10-fd00:1::17"]},
+        f"{A}.pools",
+        "8 IPv6 addresses; CoreDNS, Submariner's own pods and the sample app with its rolling update take 9",
+    ),
+    "few addresses that these pods can use": (
+        {
+            f"{B}.pools[0].ips": ["172.111.1.1-172.111.1.8"],
+            f"{B}.pools[1]": {
+                "name": "web",
+                "subnet": "172.111.0.0/16",
+                "ips": ["172.111.2.1-172.111.2.99"],
+                "podAffinity": {"matchLabels": {"app": "web"}},
+            },
+        },
+        f"{B}.pools",
+        "8 IPv4 addresses; CoreDNS",
+    ),
     "few addresses for many replicas": (
         {f"{B}.pools[0].ips": ["172.111.1.1-172.111.1.12"], "sampleApp.replicas": 5},
         f"{B}.pools",
@@ -1128,5 +1185,9 @@ def test_no_advice_where_there_is_nothing_to_say() -> None:
     }
     nine_addresses = {f"{B}.pools[0].ips": ["172.111.1.1-172.111.1.9"]}
     assert rules.advice(load_plan(changed(two_each | nine_addresses))) == []
+    for_dns = {"name": "dns", "subnet": "172.111.0.0/16", "ips": ["172.111.2.1-172.111.2.2"],
+               "podAffinity": {"matchLabels": {"k8s-app": "kube-dns"}}}  # fmt: skip
+    seven_and_two = {f"{B}.pools[0].ips": ["172.111.1.1-172.111.1.7"], f"{B}.pools[1]": for_dns}
+    assert rules.advice(load_plan(changed(two_each | seven_and_two))) == []
     six_addresses = {f"{B}.pools[0].ips": ["172.111.1.1-172.111.1.6"], "sampleApp.enabled": False}
     assert rules.advice(load_plan(changed(two_each | six_addresses))) == []
