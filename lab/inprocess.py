@@ -225,4 +225,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Without the interpreter's end: the SDK's mocks leave an event loop open in each of their threads, and whichever is
+    # collected after its sockets prints a traceback.
+    os._exit(code)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,15 @@ def children(pid: int) -> list[int]:
         if int(fields[1]) == pid:
             found.append(int(stat.parent.name))
     return found
+
+
+def standin_below(pid: int) -> int | None:
+    """The stand-in that a step has started; before it, the step's own shell has children for a moment."""
+    for child in children(pid):
+        with suppress(OSError):
+            if b"lab.standin" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return child
+    return None
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:

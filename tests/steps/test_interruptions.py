@@ -12,7 +12,7 @@ from mesh.steps.spec import Spec
 from tests.conftest import Lab
 from tests.steps.api import BROKER
 from tests.steps.mesh import Mesh
-from tests.steps.runner import Outcome, alive, children, finish, left_over, run, start, wait_for
+from tests.steps.runner import Outcome, alive, children, finish, left_over, run, standin_below, start, wait_for
 
 SLOW = {"MESH_STANDIN_SLOW": "60"}
 
@@ -90,7 +90,7 @@ def test_a_subctl_that_hangs_is_ended(
         else joined.broker_spec(timeout=6, version="0.24.0")
     )
     process = start(step, spec)
-    [hung] = wait_for(lambda: children(process.pid))
+    hung = wait_for(lambda: standin_below(process.pid))
     error = finish(process, 30).error
     assert error.startswith(f"{step} failed: subctl {step} did not end within 6 s, its last words were: ")
     assert "raise submariner.stepTimeout" in error

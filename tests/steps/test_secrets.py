@@ -15,7 +15,7 @@ from mesh.steps.broker_info import BrokerInfo
 from tests.conftest import Lab
 from tests.steps.api import OPERATOR
 from tests.steps.mesh import Mesh
-from tests.steps.runner import children, left_over, run, runs, start, wait_for
+from tests.steps.runner import left_over, run, runs, standin_below, start, wait_for
 
 
 def secrets_of(mesh: Mesh, lab: Lab) -> dict[str, str]:
@@ -103,8 +103,7 @@ def test_while_it_runs(joined: Mesh, lab: Lab, scratch: Path) -> None:
     spec = joined.join_spec("cluster-b", access=access, cluster_cidr="172.112.0.0/16")
     step = start("join", spec, {"MESH_STANDIN_HANG": "join"})
     try:
-        [child] = wait_for(lambda: children(step.pid))
-        wait_for(lambda: b"lab.standin" in Path(f"/proc/{child}/cmdline").read_bytes())
+        child = wait_for(lambda: standin_below(step.pid))
         time.sleep(0.2)
         for pid in (step.pid, child):
             for what in ("cmdline", "environ"):

@@ -1,5 +1,6 @@
 """Contract: on a fresh checkout `make` makes its environment once, also where two of them run side by side."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -20,10 +21,12 @@ esac
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> list[str]:
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """`make venv`, in a folder and with a Python of the test's own."""
     if not shutil.which("make"):
         pytest.skip("no make on PATH")
+    for variable in [name for name in os.environ if name.startswith("MAKE")]:  # those of the `make test` we run in
+        monkeypatch.delenv(variable)
     python = tmp_path / "python"
     python.write_text(PYTHON.format(log=tmp_path / "log", python=sys.executable))
     python.chmod(0o755)

@@ -147,7 +147,11 @@ def test_health_check_needs_an_ipv4_address() -> None:
         for field, value in {
             "podCIDRv6": f"fd00:{number}::/64",
             "serviceCIDRv6": f"fd00:{number}:1::/112",
-            "pools[1]": {"name": "six", "subnet": f"fd00:{number}::/64", "ips": [f"fd00:{number}::10-fd00:{number}::11"]},
+            "pools[1]": {
+                "name": "six",
+                "subnet": f"fd00:{number}::/64",
+                "ips": [f"fd00:{number}::10-fd00:{number}::11"],
+            },
             "gateways": [{"node": "controller-node-1", "address": f"fd00:{number}::2"}],
         }.items()
     }
