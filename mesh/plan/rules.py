@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
+from urllib.parse import urlsplit
 
 from mesh.plan import derive, pool_rules, ranges
 from mesh.plan.models import CableDriver, Cluster, MeshPlan, Network
@@ -116,17 +117,23 @@ def _broker(plan: MeshPlan) -> Iterator[Problem]:
         yield Problem("broker.cluster", f"{plan.broker.cluster!r} is no cluster of the plan", f"use one of: {ids}")
     if not plan.broker.url:
         return
-    host = plan.broker.url.removeprefix("https://").split("/")[0]
-    host = host[1:].split("]")[0] if host.startswith("[") else host.split(":")[0]
+    host = (urlsplit(plan.broker.url).hostname or "").removesuffix(".")
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         address = None
-    local_name = host.lower().rstrip(".") == "localhost" or host.lower().rstrip(".").endswith(".localhost")
+    address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:127.0.0.1 is 127.0.0.1
+    local_name = host in ("localhost", "localhost.localdomain") or host.endswith(".localhost")
     if local_name or (address and (address.is_loopback or address.is_unspecified)):
         yield Problem(
             "broker.url",
             f"{plan.broker.url} is a loopback address: gateways of the other clusters would dial themselves",
+            "write the address at which every cluster reaches this API server",
+        )
+    if address and address.is_link_local:
+        yield Problem(
+            "broker.url",
+            f"{plan.broker.url} is a link-local address: it leads to nothing outside its own wire",
             "write the address at which every cluster reaches this API server",
         )
     for cluster_id, cluster in plan.clusters.items():

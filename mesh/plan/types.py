@@ -24,7 +24,9 @@ _IMAGE = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]+)?(/[A-Za-z0-9][A-Za-z0-9._-]*)*"  # host, port, path
     r"(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@[a-z0-9]+:[0-9a-f]+)?"  # tag, digest
 )
-_URL = re.compile(r"https://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/\S*)?")
+_URL = re.compile(r"https://(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/\S*)?")
+_HOST_LABEL = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")  # a name that ends so is taken for an IPv4 address (WHATWG URL)
 
 
 def _cidr(value: str) -> str:
@@ -107,9 +109,31 @@ def _https_url(value: str) -> str:
     if "@" in value.removeprefix("https://").split("/")[0]:
         # Not repeated in the message: what stands before the @ is a secret.
         raise ValueError("the URL has a user name or password in it; remove it: the plan is no place for secrets")
-    if not _URL.fullmatch(value):
+    if "?" in value or "#" in value:
+        # Not repeated either: a token may stand there.
+        raise ValueError("the URL has a query or a fragment; remove what begins with '?' or '#'")
+    parts = _URL.fullmatch(value)
+    if not parts:
         raise ValueError(f"{value!r} is not an API server's URL; write https://<host>:<port>")
+    host, port = parts["host"], parts["port"]
+    if port and not 1 <= int(port) <= 65535:
+        raise ValueError(f"{value!r} has port {port}; use one from 1 to 65535")
+    if host.startswith("[") or _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
+        if not _is_address(host):
+            raise ValueError(
+                f"{value!r} has {host} for a host, which is not an IP address; write it in full: 10.6.168.10"
+            )
+    elif not all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split(".")):
+        raise ValueError(f"{value!r} has {host} for a host, which is not a DNS name; write https://<host>:<port>")
     return value
+
+
+def _is_address(host: str) -> bool:
+    """Whether a URL's host is an IP address in full: not `127.1`, not `0x7f000001`, IPv6 in brackets and IPv4 not."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).version == (6 if host.startswith("[") else 4)
+    except ValueError:
+        return False
 
 
 def _image(value: str) -> str:

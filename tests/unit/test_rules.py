@@ -182,6 +182,38 @@ STRUCTURE: dict[str, Row] = {
         {"broker.url": "http://10.6.168.73:6443"}, "broker.url", ("is not an API server's URL",), "https://<host>",
         {"broker.url": "https://10.6.168.73:6443"},
     ),
+    **{
+        f"broker on port {port}": Row(
+            {"broker.url": f"https://broker.example:{port}"}, "broker.url",
+            (f"'https://broker.example:{port}' has port {port}",), "1 to 65535",
+            {"broker.url": f"https://broker.example:{good}"},
+        )
+        for port, good in ((0, 1), (65536, 65535), (99999, 443))
+    },
+    **{
+        f"broker at a number, {host}": Row(
+            {"broker.url": f"https://{host}:6443"}, "broker.url", (host, "not an IP address"), "in full",
+            {"broker.url": f"https://{good}:6443"},
+        )
+        for host, good in (("127.1", "10.6.0.1"), ("0x7f000001", "0x7f000001.example"), ("300.1.1.1", "30.1.1.1"),
+                           ("2130706433", "2130706433a"), ("10.6.0.1.", "broker.example."), ("010.6.0.1", "10.6.0.1"),
+                           ("a.0x7", "a.x7"), ("[10.6.0.1]", "[fd00::1]"), ("[::1::1]", "[fd00::1]"))
+    },
+    **{
+        f"broker with a malformed name, {host}": Row(
+            {"broker.url": f"https://{host}:6443"}, "broker.url", (host, "not a DNS name"), "https://<host>",
+            {"broker.url": f"https://{good}:6443"},
+        )
+        for host, good in (("-a..b", "a.b"), ("a..b", "a.b."), ("a-.b", "a-1.b"), ("-a", "a"), (".", "a"),
+                           ("a" * 64, "a" * 63), ("a.-b", "a.b_1"))
+    },
+    **{
+        f"broker with {what} in its URL": Row(
+            {"broker.url": f"https://broker.example:6443{bad}"}, "broker.url", ("a query or a fragment",), "remove",
+            {"broker.url": "https://broker.example:6443/x"},
+        )
+        for what, bad in (("a query", "?token=hunter2"), ("a query of a path", "/x?y"), ("a fragment", "#x"))
+    },
     "broker without a host": Row(
         {"broker.url": "https://:6443"}, "broker.url", ("'https://:6443' is not an API server's URL",), "", {},
     ),
@@ -259,7 +291,14 @@ MESH_WIDE: dict[str, Row] = {
             {"broker.url": "https://10.6.168.73:6443"},
         )
         for host in ("127.0.0.1:6443", "127.8.8.8", "localhost:6443", "LocalHost.", "a.localhost:6443", "[::1]:6443",
-                     "0.0.0.0:6443", "[::]/x")
+                     "0.0.0.0:6443", "[::]/x", "[::ffff:127.0.0.1]:6443", "[::FFFF:7f00:1]", "localhost.localdomain")
+    },
+    **{
+        f"broker at {host}": Row(
+            {"broker.url": f"https://{host}"}, "broker.url", (host, "link-local", "its own wire"), "every cluster",
+            {"broker.url": "https://169.253.0.1:6443"},
+        )
+        for host in ("169.254.25.10:6443", "[fe80::1]:6443", "[::ffff:169.254.25.10]")
     },
     "broker inside a pod CIDR": Row(
         {"broker.url": "https://172.111.0.10:6443"}, "broker.url",
@@ -1086,8 +1125,9 @@ def test_ipv6_has_neither_a_network_nor_a_broadcast_address() -> None:
     load_plan(changed(wide))
 
 
-def test_no_value_of_a_url_with_a_password_is_repeated() -> None:
-    problems = problems_of(changed({"broker.url": "https://admin:hunter2@10.6.168.73:6443"}))
+@pytest.mark.parametrize("url", ["https://admin:hunter2@10.6.168.73:6443", "https://10.6.168.73:6443?token=hunter2"])
+def test_no_value_of_a_url_with_a_secret_is_repeated(url: str) -> None:
+    problems = problems_of(changed({"broker.url": url}))
     assert "hunter2" not in repr(problems)
 
 
