@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mesh.plan import derive, pool_rules, ranges
-from mesh.plan.models import CableDriver, Cluster, MeshPlan, Network
+from mesh.plan.models import CableDriver, Cluster, MeshPlan, Network, Spiderpool
 from mesh.plan.problems import Problem, repeated
 from mesh.plan.types import Network as IpNetwork
 from mesh.plan.types import parse_network, version_tuple
@@ -96,7 +96,9 @@ def advice(plan: MeshPlan) -> list[Problem]:
                     )
                 )
     clean_up = ("spiderpoolController", "cleanup", "enable")
-    if plan.spiderpool.install and _value(plan.spiderpool.values, *clean_up):
+    if not plan.spiderpool.install:
+        found += _idle(plan.spiderpool)
+    elif _value(plan.spiderpool.values, *clean_up):
         found.append(
             Problem(
                 f"spiderpool.values.{'.'.join(clean_up)}",
@@ -294,6 +296,18 @@ def _contradictions(values: Mapping[str, Any], plan: MeshPlan) -> Iterator[tuple
     if own_multus and _value(values, "spiderpoolController", "hostnetwork") is False:
         why = "its pod would wait for the network that only it can make"
         yield "spiderpoolController.hostnetwork", False, why
+
+
+def _idle(spiderpool: Spiderpool) -> Iterator[Problem]:
+    """Fields that only the chart's installation reads."""
+    for name in ("chart", "repository", "image_registry", "install_cni", "values"):
+        field = Spiderpool.model_fields[name]
+        if getattr(spiderpool, name) != field.default:
+            yield Problem(
+                f"spiderpool.{field.alias}",
+                "does nothing: spiderpool.install is false, so the chart is not installed",
+                "remove it, or set it where Spiderpool is installed",
+            )
 
 
 def _value(values: Any, *path: str) -> Any:

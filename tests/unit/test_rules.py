@@ -1173,6 +1173,20 @@ ADVICE: dict[str, tuple[dict[str, Any], str, str]] = {
         f"{A}.network.localCIDR[1]",
         f"10.6.1.0/24 overlaps with 10.6.0.0/16 ({A}.nodeCIDR[1])",
     ),
+    **{
+        f"{name} of a chart that is not installed": (
+            {"spiderpool": {"install": False, name: value}},
+            f"spiderpool.{name}",
+            "does nothing: spiderpool.install is false",
+        )
+        for name, value in (
+            ("chart", "./x.tgz"),
+            ("repository", None),
+            ("imageRegistry", "mirror.example"),
+            ("installCni", False),
+            ("values", {"multus": None}),
+        )
+    },
     "an uninstall that takes all pools along": (
         {"spiderpool.values": {"spiderpoolController": {"cleanup": {"enable": True}}}},
         "spiderpool.values.spiderpoolController.cleanup.enable",
@@ -1223,6 +1237,10 @@ def test_no_advice_where_there_is_nothing_to_say() -> None:
         ]
         for name, number in (("cluster-a", 110), ("cluster-b", 111))
     }
+    adopted = {
+        "spiderpool": {"install": False, "version": "1.2.1"}
+    }  # what may be in a network follows from the version
+    assert rules.advice(load_plan(changed(two_each | adopted))) == []
     nine_addresses = {f"{B}.pools[0].ips": ["172.111.1.1-172.111.1.9"]}
     assert rules.advice(load_plan(changed(two_each | nine_addresses))) == []
     for_dns = {"name": "dns", "subnet": "172.111.0.0/16", "ips": ["172.111.2.1-172.111.2.2"],
