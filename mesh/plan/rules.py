@@ -26,7 +26,19 @@ IMAGE_COMPONENTS = frozenset(
 RESERVED_PORTS = {500: "IKE", 4490: "NAT discovery", 4800: "the VXLAN between a cluster's nodes"}
 _SYSTEM_PODS = 6  # two of CoreDNS, the operator, Lighthouse's agent and its two DNS servers
 _SYSTEM_TAKERS: tuple[pool_rules.Taker, ...] = (("kube-system", {"k8s-app": "kube-dns"}), ("submariner-operator", {}))
-_UNUSABLE = tuple(parse_network(cidr) for cidr in ("127.0.0.0/8", "224.0.0.0/4", "::1/128", "ff00::/8"))
+# RFC 6890. Not 240.0.0.0/4: Linux routes it, and globalnet's own default (242.0.0.0/8) is part of it.
+_UNUSABLE = {
+    parse_network(cidr): kind
+    for cidr, kind in (
+        ("0.0.0.0/8", "this-network"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("224.0.0.0/4", "multicast"),
+        ("::/127", "loopback"),
+        ("fe80::/10", "link-local"),
+        ("ff00::/8", "multicast"),
+    )
+}
 _DENIED_EXPORT_PREFIXES = ("kube-", "openshift")  # Lighthouse since 0.24.1: import-namespace-deny-list
 
 
@@ -369,9 +381,8 @@ def _cluster_networks(path: str, cluster: Cluster) -> Iterator[Problem]:
     ):
         if cidr and parse_network(cidr).version != version:
             yield Problem(f"{path}.{field}", f"{cidr} is not IPv{version}", f"write an IPv{version} CIDR")
-        for unusable in _UNUSABLE:
+        for unusable, kind in _UNUSABLE.items():
             if cidr and parse_network(cidr).overlaps(unusable):
-                kind = "loopback" if unusable.is_loopback else "multicast"
                 yield Problem(
                     f"{path}.{field}",
                     f"{cidr} has {kind} addresses ({unusable}), which no pod or Service can have",
@@ -468,7 +479,8 @@ def _local_against_remote(path: str, cidr: str, remote_id: str, remote: Cluster,
         given = remote.globalnet_cidr
         derived = [("globalnetCIDR", parse_network(given))] if given else []
     else:
-        derived = _pod_and_service_networks(remote)
+        # Of a network that none can use, its own rule tells; the localCIDR that it meets is mostly the default one.
+        derived = [item for item in _pod_and_service_networks(remote) if not any(map(item[1].overlaps, _UNUSABLE))]
     for field, network in derived:
         if parse_network(cidr).overlaps(network):
             yield Problem(

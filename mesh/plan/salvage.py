@@ -175,18 +175,40 @@ def _structural(detail: ErrorDetails) -> Problem:
     if kind == "too_short":
         count, least = context["actual_length"], context["min_length"]
         return Problem(path, f"has {count}, needs {least} or more", "add what is missing")
-    if value is None:
-        return Problem(path, "is empty", "write a value, or remove the line where it is optional")
+    if value is None and detail["loc"][-1:] != ("[key]",):
+        required = detail["loc"] == () or detail["loc"][-1] in _place(detail["loc"][:-1]).get("required", ())
+        return Problem(path, "is empty", _below(detail["loc"]) + ("" if required else ", or remove the line"))
     if kind == "invalid_key":
         return Problem(path, f"{_shown(detail['loc'][-1])} is not text", "put it in quotes")
     if wanted in _WANTED:
         name, fix = _WANTED[wanted]
+        if wanted == "string" and isinstance(value, Mapping | list):
+            fix = "write one value here, and nothing below it"
         return Problem(path, f"{_shown(value)} is not {name}", fix)
     if wanted != kind:  # a section, or a mapping of names to something
-        fields = ", ".join(_fields(detail["loc"]))
-        return Problem(path, f"{_shown(value)} is not a mapping", f"write its fields below it: {fields}".rstrip(": "))
+        return Problem(path, f"{_shown(value)} is not a mapping", _below(detail["loc"]))
     message = detail["msg"].removeprefix("Input ")
-    return Problem(path, f"{_shown(value)} {message[0].lower()}{message[1:]}", "choose another value")
+    return Problem(path, f"{_shown(value)} {message[0].lower()}{message[1:]}", _range(detail["loc"]))
+
+
+def _below(location: tuple[int | str, ...]) -> str:
+    """What to write at a place that is empty, or has something else than a mapping."""
+    if fields := _fields(location):
+        return f"write its fields below it: {', '.join(fields)}"
+    kind = _place(location).get("type")
+    if kind == "object":
+        return "write its entries below it, as <name>: …"
+    return _WANTED["list"][1] if kind == "array" else "write a value"
+
+
+def _range(location: tuple[int | str, ...]) -> str:
+    """The numbers that the plan takes at a place."""
+    place = _place(location)
+    bounds = {key: bound for form in (place, *place.get("anyOf", ())) for key, bound in form.items()}
+    low, high = bounds.get("minimum"), bounds.get("maximum")
+    if low is None:
+        return "choose another value"
+    return f"write {low} or more" if high is None else f"write a number from {low} to {high}"
 
 
 def _shown(value: Any) -> str:
@@ -226,15 +248,20 @@ def _plain(field: int | str) -> str:
 
 def _fields(location: tuple[int | str, ...]) -> list[str]:
     """The fields that the plan has at a place."""
+    return list(_place(location).get("properties", {}))
+
+
+def _place(location: tuple[int | str, ...]) -> dict[str, Any]:
+    """The part of the schema that describes a place."""
     schema = MeshPlan.model_json_schema()
     place = schema
     for part in location:
-        place = _resolved(place, schema["$defs"])
-        if isinstance(part, int):
-            place = place.get("items", {})
+        if isinstance(part, int) and "items" in place:
+            place = place["items"]
         else:
             place = place.get("properties", {}).get(part) or next(iter(place.get("patternProperties", {}).values()), {})
-    return list(_resolved(place, schema["$defs"]).get("properties", {}))
+        place = _resolved(place, schema["$defs"])
+    return place
 
 
 def _resolved(place: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

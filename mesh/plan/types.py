@@ -49,6 +49,8 @@ def _parse(text: str) -> Address:
 
 
 def _address(value: str) -> str:
+    if not value:  # Spiderpool refuses an empty gateway too; none is said by no line
+        raise ValueError("'' is not an IP address; write one, or leave the line out where there is none")
     try:
         address = _parse(value)
     except ValueError:

@@ -246,15 +246,22 @@ def test_hostile_shapes_end_in_a_list_of_mistakes_or_in_a_plan(section: str, sha
         ({"submariner.natTraversal": 0}, "submariner.natTraversal", "0 is not true or false", "without quotes"),
         ({"submariner.version": 0.24}, "submariner.version", "0.24 is not text", "in quotes"),
         ({"broker.cluster": None}, "broker.cluster", "is empty", "write a value"),
-        ({"broker.cluster": ["cluster-a"]}, "broker.cluster", "a list is not text", "in quotes"),
+        ({"broker.cluster": ["cluster-a"]}, "broker.cluster", "a list is not text", "one value here"),
+        ({"submariner.version": {}}, "submariner.version", "a mapping is not text", "one value here"),
+        ({f"{A}.pools[0].ips": [["172.110.1.1"]]}, f"{A}.pools[0].ips[0]", "a list is not text", "one value here"),
         ({f"{A}.pools[0].ips": "172.110.1.1"}, f"{A}.pools[0].ips", "'172.110.1.1' is not a list", "write a list"),
         ({f"{A}.pools": {"name": "x"}}, f"{A}.pools", "a mapping is not a list", "write a list"),
         ({"spiderpool": "1.2.2"}, "spiderpool", "'1.2.2' is not a mapping", "install, version, chart"),
-        ({"submariner.imageOverrides": []}, "submariner.imageOverrides", "a list is not a mapping", "below it"),
-        ({"clusters": ["cluster-a"]}, "clusters", "a list is not a mapping", "below it"),
+        ({"submariner.imageOverrides": []}, "submariner.imageOverrides", "a list is not a mapping", "<name>: …"),
+        ({"clusters": ["cluster-a"]}, "clusters", "a list is not a mapping", "entries below it, as <name>: …"),
         ({"submariner.natPort": "4" * 200}, "submariner.natPort", "4… (202 characters) is not a whole", "quotes"),
         ({"submariner.natPort": "4" * 70}, "submariner.natPort", "4' is not a whole number", "without quotes"),
-        ({"submariner.natPort": 0}, "submariner.natPort", "0 should be greater than or equal to 1", "another value"),
+        ({"submariner.natPort": 0}, "submariner.natPort", "0 should be greater than or equal to 1", "from 1 to 65535"),
+        ({f"{A}.network.vlanID": 5000}, f"{A}.network.vlanID", "5000 should be less than", "from 0 to 4094"),
+        ({f"{A}.network.mtu": 100}, f"{A}.network.mtu", "100 should be greater", "from 576 to 65535"),
+        ({f"{A}.network.master": ["a", "b"], f"{A}.network.bond": {"name": "bond0", "mode": 9}},
+         f"{A}.network.bond.mode", "9 should be less than", "from 0 to 6"),
+        ({"sampleApp.replicas": 0}, "sampleApp.replicas", "0 should be greater", "write 1 or more"),
     ],
 )  # fmt: skip
 def test_wrong_kind_of_value(changes: dict[str, Any], path: str, what: str, fix: str) -> None:
@@ -262,6 +269,28 @@ def test_wrong_kind_of_value(changes: dict[str, Any], path: str, what: str, fix:
     assert problem.path == path
     assert what in problem.what
     assert fix in problem.fix
+
+
+@pytest.mark.parametrize(
+    ("path", "fix"),
+    [
+        ("broker.cluster", "write a value"),
+        (f"{A}.podCIDR", "write a value"),
+        ("clusters", "write its entries below it, as <name>: …"),
+        ("broker", "write its fields below it: cluster, url, serviceDiscovery, globalnet"),
+        (f"{A}.pools", "write a list: [a, b], or one line with '- ' for each"),
+        ("spiderpool.version", "write a value, or remove the line"),
+        (f"{A}.pools[0].ips", "write a list: [a, b], or one line with '- ' for each, or remove the line"),
+        (f"{A}.gateways[0]", "write its fields below it: node, address, wanAddress, or remove the line"),
+        ("submariner.imageOverrides", "write its entries below it, as <name>: …, or remove the line"),
+        ("leakGuard", "write its fields below it: enabled, image, or remove the line"),
+    ],
+)
+def test_empty_where_a_value_is_wanted(path: str, fix: str) -> None:
+    """Only what is optional can be removed."""
+    (problem,) = problems_of(changed({path: None}))
+    assert (problem.path, problem.what) == (path, "is empty")
+    assert problem.fix == fix
 
 
 @pytest.mark.parametrize("section", ["broker", A, f"{A}.pools[0]"])
@@ -346,7 +375,8 @@ KEYS = {5: "clusters.5", None: "clusters.None", True: "clusters.1", 1.5: "cluste
 @pytest.mark.parametrize("name", KEYS, ids=repr)
 @pytest.mark.parametrize("cluster", ["cluster-a", "cluster-b"])
 def test_name_of_a_cluster_that_is_no_text(cluster: str, name: Any) -> None:
-    assert paths(renamed(cluster, name)) == [KEYS[name]]
+    (problem,) = problems_of(renamed(cluster, name))
+    assert (problem.path, problem.what, problem.fix) == (KEYS[name], f"{name!r} is not text", "put it in quotes")
 
 
 @pytest.mark.parametrize("name", KEYS, ids=repr)

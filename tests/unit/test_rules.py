@@ -99,7 +99,8 @@ STRUCTURE: dict[str, Row] = {
         "without a prefix length", {f"{POOL}.gateway": "172.110.0.1"},
     ),
     "empty gateway": Row(
-        {f"{POOL}.gateway": ""}, f"{POOL}.gateway", ("'' is not an IP address",), "", {f"{POOL}.gateway": REMOVED},
+        {f"{POOL}.gateway": ""}, f"{POOL}.gateway", ("'' is not an IP address",), "leave the line out",
+        {f"{POOL}.gateway": REMOVED},
     ),
     "address with a zone": Row(
         IPV6 | {f"{A}.pools[1].gateway": "fe80::1%ens224"}, f"{A}.pools[1].gateway", ("is not an IP address",), "",
@@ -539,6 +540,21 @@ NETWORKS: dict[str, Row] = {
     "multicast as serviceCIDR": Row(
         {f"{A}.serviceCIDR": "239.0.0.0/16"}, f"{A}.serviceCIDR", ("239.0.0.0/16 has multicast addresses",), "private",
         {f"{A}.serviceCIDR": "223.0.0.0/16"},
+    ),
+    **{
+        f"{cidr} as serviceCIDR": Row(
+            {f"{B}.serviceCIDR": cidr}, f"{B}.serviceCIDR", (f"{cidr} has {kind} addresses",), "private",
+            {f"{B}.serviceCIDR": good},
+        )
+        for cidr, kind, good in (
+            ("169.254.0.0/18", "link-local", "169.253.0.0/18"),  # told of it, not of the default localCIDR
+            ("0.0.0.0/8", "this-network", "1.0.0.0/8"),
+            ("0.1.0.0/16", "this-network", "240.1.0.0/16"),  # Linux routes these
+        )
+    },
+    "link-local addresses as serviceCIDRv6": Row(
+        IPV6 | {f"{A}.serviceCIDRv6": "fe80::/112"}, f"{A}.serviceCIDRv6", ("fe80::/112 has link-local addresses",),
+        "private", IPV6,
     ),
     "IPv6 pods without IPv6 Services": Row(
         IPV6 | {f"{A}.serviceCIDRv6": None}, f"{A}.serviceCIDRv6", ("needs both",), "both or neither", IPV6,
