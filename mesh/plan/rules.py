@@ -250,7 +250,8 @@ def _taken_away(plan: MeshPlan) -> Iterator[Problem]:
     """Values of the plan that would not change one of ours but take it away, as a whole section or by null."""
     for cluster_id in list(plan.clusters)[:1]:  # in every cluster the sections are the same
         for path, value in _replaced(derive.chart_values(plan, cluster_id), plan.spiderpool.values):
-            shown = "null" if value is None else repr(value)
+            # Never the value itself: in place of a section it may be a key.
+            shown = "null" if value is None else "a list" if isinstance(value, list) else "a plain value"
             yield Problem(
                 f"spiderpool.values.{path}",
                 f"{shown} would take away what the plan gives the chart here; without it, pods have no network or all "
@@ -294,11 +295,8 @@ def _contradictions(values: Mapping[str, Any], plan: MeshPlan) -> Iterator[tuple
         yield "coordinator.enabled", False, "the SpiderCoordinator is never Synced then, and no pod starts without it"
     found = _value(values, "coordinator", "name")
     if found not in (None, "default"):
-        yield (
-            "coordinator.name",
-            found,
-            "the SpiderCoordinator is called default; under another name it is never Synced",
-        )
+        why = "the SpiderCoordinator is called default; under another name it is never Synced"
+        yield "coordinator.name", found, why
     found = _value(values, "spiderpoolController", "tls", "method")
     if found not in (None, "provided"):
         why = "the chart makes a new certificate at every up then, and Spiderpool refuses pools until it is read"

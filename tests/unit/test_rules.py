@@ -407,26 +407,26 @@ MESH_WIDE: dict[str, Row] = {
                            ("vethMTU", 1400))
     },
     **{
-        f"{path} of the chart's values taken away by {value}": Row(
+        f"{path} of the chart's values taken away by {shown}": Row(
             {"spiderpool.values": values}, f"spiderpool.values.{path}",
-            ("null" if value is None else repr(value), "take away"), "only what is to differ",
+            (shown, "take away"), "only what is to differ",
             {"spiderpool.values": good},
         )
-        for path, value, values, good in (
-            ("multus", None, {"multus": None}, {"multus": {}}),
-            ("multus.multusCNI", None, {"multus": {"multusCNI": None}}, {"multus": {"multusCNI": {}}}),
-            ("multus.multusCNI.defaultCniCRName", None, {"multus": {"multusCNI": {"defaultCniCRName": None}}},
+        for path, shown, values, good in (
+            ("multus", "null", {"multus": None}, {"multus": {}}),
+            ("multus.multusCNI", "null", {"multus": {"multusCNI": None}}, {"multus": {"multusCNI": {}}}),
+            ("multus.multusCNI.defaultCniCRName", "null", {"multus": {"multusCNI": {"defaultCniCRName": None}}},
              {"multus": {"multusCNI": {"image": None}}}),
-            ("ipam", None, {"ipam": None}, {"ipam": {"gc": None}}),
-            ("ipam", [1], {"ipam": [1]}, {}),
-            ("ipam.enableIPv4", None, {"ipam": {"enableIPv4": None}}, {}),
-            ("spiderpoolController", None, {"spiderpoolController": None}, {"rdma": None}),
-            ("spiderpoolController.tls", "auto", {"spiderpoolController": {"tls": "auto"}}, {}),
-            ("spiderpoolController.tls.provided", None, {"spiderpoolController": {"tls": {"provided": None}}},
+            ("ipam", "null", {"ipam": None}, {"ipam": {"gc": None}}),
+            ("ipam", "a list", {"ipam": [1]}, {}),
+            ("ipam.enableIPv4", "null", {"ipam": {"enableIPv4": None}}, {}),
+            ("spiderpoolController", "null", {"spiderpoolController": None}, {"rdma": None}),
+            ("spiderpoolController.tls", "a plain value", {"spiderpoolController": {"tls": "auto"}}, {}),
+            ("spiderpoolController.tls.provided", "null", {"spiderpoolController": {"tls": {"provided": None}}},
              {"spiderpoolController": {"tls": {"provided": {"tlsCa": "x", "tlsCert": "x", "tlsKey": "x"}}}}),
-            ("spiderpoolController.cleanup.enable", None, {"spiderpoolController": {"cleanup": {"enable": None}}},
+            ("spiderpoolController.cleanup.enable", "null", {"spiderpoolController": {"cleanup": {"enable": None}}},
              {"spiderpoolController": {"cleanup": {"enable": False}}}),
-            ("plugins", False, {"plugins": False}, {"plugins": {"installRdmaCNI": False}}),
+            ("plugins", "a plain value", {"plugins": False}, {"plugins": {"installRdmaCNI": False}}),
         )
     },
     "global section of the chart taken away": Row(
