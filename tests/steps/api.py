@@ -182,8 +182,22 @@ class Api:
             found["spec"]["finalizers"] = []
             self.call("PUT", f"/api/v1/namespaces/{name}/finalize", found)
 
-    def _end_namespaces(self, stop: threading.Event) -> None:
+    def definitions_are_going(self) -> bool:
+        """Whether definitions are being deleted; those that would stay for ever are looked at again.
+
+        The API server gives up on one that is deleted while its storage is being set up, until something in it changes.
+        """
+        going = [item for item in self.one(_CRDS)["items"] if "deletionTimestamp" in item["metadata"]]
+        for item in going:
+            conditions = item.get("status", {}).get("conditions") or []
+            if any(condition.get("reason") == "InstanceDeletionFailed" for condition in conditions):
+                again = {"metadata": {"annotations": {"mesh.test/again": str(time.monotonic())}}}
+                self.call("PATCH", f"{_CRDS}/{item['metadata']['name']}", again, "application/merge-patch+json")
+        return bool(going)
+
+    def _hurry(self, stop: threading.Event) -> None:
         while not stop.wait(0.1):
+            self.definitions_are_going()
             for item in self.one("/api/v1/namespaces")["items"]:
                 if item["metadata"]["name"].startswith("submariner-") and "deletionTimestamp" in item["metadata"]:
                     self.remove_namespace(item["metadata"]["name"])
@@ -211,7 +225,7 @@ class Api:
 
     def ensure_definitions(self, crd_dirs: Sequence[Path]) -> list[str]:
         """Uninstalling removes the definitions of Submariner too; gives the names of those that were made again."""
-        self.wait(lambda: not any("deletionTimestamp" in item["metadata"] for item in self.one(_CRDS)["items"]))
+        self.wait(lambda: not self.definitions_are_going())
         there = self.names(_CRDS)
         made = []
         for path in sorted(path for folder in crd_dirs for path in folder.glob("*.yaml")):
@@ -235,9 +249,12 @@ class Api:
 
 @contextmanager
 def brisk_namespaces(apis: Sequence[Api]) -> Iterator[None]:
-    """Namespaces that are deleted go at once: the controller manager waits five seconds, and ten with pods in them."""
+    """Namespaces and definitions that are deleted go at once.
+
+    With namespaces the controller manager waits five seconds, and ten where pods are in them.
+    """
     stop = threading.Event()
-    threads = [threading.Thread(target=api._end_namespaces, args=[stop]) for api in apis]
+    threads = [threading.Thread(target=api._hurry, args=[stop]) for api in apis]
     for thread in threads:
         thread.start()
     try:
