@@ -9,6 +9,7 @@ import copy
 import difflib
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -253,7 +254,7 @@ def _fields(location: tuple[int | str, ...]) -> list[str]:
 
 def _place(location: tuple[int | str, ...]) -> dict[str, Any]:
     """The part of the schema that describes a place."""
-    schema = MeshPlan.model_json_schema()
+    schema = _schema()
     place = schema
     for part in location:
         if isinstance(part, int) and "items" in place:
@@ -262,6 +263,12 @@ def _place(location: tuple[int | str, ...]) -> dict[str, Any]:
             place = place.get("properties", {}).get(part) or next(iter(place.get("patternProperties", {}).values()), {})
         place = _resolved(place, schema["$defs"])
     return place
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    """The plan's schema; made once, since it takes milliseconds and every mistake asks for it."""
+    return MeshPlan.model_json_schema()
 
 
 def _resolved(place: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
