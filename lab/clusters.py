@@ -235,18 +235,6 @@ class _Cluster:
         settings.retries = False  # we ask again ourselves
         return client.ApiClient(settings)
 
-    def _serves(self, crd: dict[str, Any]) -> bool:
-        """Say whether the objects of a definition can be listed.
-
-        An established one may still be setting up its storage, and now and then one deleted meanwhile stays for ever.
-        """
-        spec = crd["spec"]
-        version = next(version["name"] for version in spec["versions"] if version["served"])
-        path = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}?limit=1"
-        with self._api(self.facts()["ports"][0]) as api:
-            answer = api.rest_client.pool_manager.request("GET", f"{api.configuration.host}{path}", timeout=10)
-        return bool(answer.status == 200)
-
     # --- from there to what is wanted
 
     def up(self, spec: ClusterSpec, tools: Toolchain, crds: list[dict[str, Any]], ports: list[int]) -> None:
@@ -414,7 +402,7 @@ class _Cluster:
                 core.read_namespace("kube-system", _request_timeout=10)
                 core.read_namespaced_service_account("default", "default", _request_timeout=10)  # pods need it
                 established = {crd["metadata"]["name"] for crd in crds} <= known
-                return ready == set(spec.nodes) and established and all(map(self._serves, crds))
+                return ready == set(spec.nodes) and established and all(_serves(api, crd) for crd in crds)
 
             self._await("nodes and custom resource definitions", settled)
             return str(client.VersionApi(api).get_code(_request_timeout=10).git_version)
@@ -428,6 +416,18 @@ def _names(listed: Any, condition: str = "") -> set[str]:
         if not condition
         or any(c.type == condition and c.status == "True" for c in (item.status and item.status.conditions) or ())
     }
+
+
+def _serves(api: client.ApiClient, crd: dict[str, Any]) -> bool:
+    """Say whether the objects of a definition can be listed.
+
+    An established one may still be setting up its storage, and now and then one deleted meanwhile stays for ever.
+    """
+    spec = crd["spec"]
+    version = next(version["name"] for version in spec["versions"] if version["served"])
+    path = f"/apis/{spec['group']}/{version}/{spec['names']['plural']}?limit=1"
+    answer = api.rest_client.pool_manager.request("GET", f"{api.configuration.host}{path}", timeout=10)
+    return bool(answer.status == 200)
 
 
 def _node(name: str, address: str) -> dict[str, Any]:

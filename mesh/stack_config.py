@@ -34,12 +34,14 @@ def owned_clusters(cluster: Any, clusters: Any) -> tuple[str, ...]:
     """
     if cluster is not None and clusters is not None:
         raise StackConfigError("mesh:cluster and mesh:clusters are both set: keep the one that is meant")
-    if cluster is not None:
-        key, found = "mesh:cluster", [cluster]
+    if clusters is None:
+        key, found = "mesh:cluster", [] if cluster is None else [cluster]
+    elif isinstance(clusters, list) and clusters:
+        key, found = "mesh:clusters", clusters
     else:
-        key, found = "mesh:clusters", [] if clusters is None else clusters
-    if not isinstance(found, list) or (clusters is not None and not found):
-        raise StackConfigError(f"{key} is {found!r}: write a list of cluster IDs, such as [cluster-a, cluster-b]")
+        raise StackConfigError(
+            f"mesh:clusters is {clusters!r}: write a list of cluster IDs, such as [cluster-a, cluster-b]"
+        )
     if wrong := [item for item in found if not isinstance(item, str)]:
         raise StackConfigError(f"{key} has {', '.join(map(repr, wrong))}: write IDs of clusters of the plan")
     if repeated := sorted({item for item in found if found.count(item) > 1}):
